@@ -1,0 +1,157 @@
+"""The frozen nouns that travel the road: what each station hands to the next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from llm_api_client.errors import LLMAPIClientError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What LiteLLM knows of one model.
+
+    Attributes:
+        model: The model as the request names it.
+        provider: LiteLLM's name of the provider, or None if it knows none.
+        known: False where LiteLLM knows neither the model's sizes nor its parameters.
+        supported_params: OpenAI parameters that the model takes, or None if unknown.
+        max_input_tokens: Largest prompt in tokens, or None if unknown.
+        max_output_tokens: Largest answer in tokens, or None if unknown.
+        shared_window: Whether prompt and answer together must fit into `max_input_tokens`.
+    """
+
+    model: str
+    provider: str | None = None
+    known: bool = False
+    supported_params: frozenset[str] | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    shared_window: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as it will be sent, and its size.
+
+    Attributes:
+        params: Keyword arguments of the call. Never the caller's own dict.
+        model: The model asked.
+        prompt_tokens: Tokens of the prompt, counted or estimated.
+        max_answer_tokens: The most tokens that all the answers may have together, or None if the request sets no bound.
+        provider: LiteLLM's name of the provider, or None if it knows none.
+    """
+
+    params: Mapping[str, Any]
+    model: str
+    prompt_tokens: int
+    max_answer_tokens: int | None
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a provider reports for one call."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Kind(Enum):
+    """What the end of a call means for what happens next."""
+
+    ANSWERED = "answered"
+    RATE_LIMITED = "rate limited"
+    """Not admitted: the request goes back to the head of its queue, and its limit pauses."""
+    QUOTA_SPENT = "quota spent"
+    """No waiting helps: the account's money or quota is used up."""
+    KEY_REFUSED = "key refused"
+    """No request that carries this key can succeed."""
+    PERMANENT = "permanent"
+    """The same request would fail again."""
+    TRANSIENT = "transient"
+    """The same request may succeed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one call came to.
+
+    Attributes:
+        kind: What it means for what happens next.
+        error: The failure, or None for an answer.
+        retry_after: Seconds that the provider asked to wait, or None.
+    """
+
+    kind: Kind
+    error: LLMAPIClientError | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call that was made, as the tracker counts it.
+
+    Attributes:
+        model: The model asked.
+        verdict: What the call came to.
+        latency: Seconds from sending to the end.
+        usage: Tokens that the provider reported, or None if it reported none.
+        cost: US dollars, or None where the price is unknown.
+        response: The answer, or None.
+    """
+
+    model: str
+    verdict: Verdict
+    latency: float
+    usage: Usage | None = None
+    cost: float | None = None
+    response: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One request's end: its answer, or the reason that there is none.
+
+    Attributes:
+        index: Position in the batch.
+        request: The request as given, secrets masked.
+        response: LiteLLM's `ModelResponse`, or None.
+        error: Why there is no answer, or None.
+        attempts: Calls made for it, refusals by a rate limit left out.
+        latency: Seconds that its last call took, or None if none was made.
+        cost: US dollars over all its attempts; None where a price is unknown.
+        usage: Tokens of the answer, or None if the provider reported none.
+        created_at: Seconds since the epoch when it ended.
+        model: The model asked, or None where the request names none.
+    """
+
+    index: int
+    request: Any
+    response: Any = None
+    error: LLMAPIClientError | None = None
+    attempts: int = 0
+    latency: float | None = None
+    cost: float | None = None
+    usage: Usage | None = None
+    created_at: float = 0.0
+    model: str | None = None
+
+    @property
+    def content(self) -> str | None:
+        """Text of the first choice, or None where there is none."""
+        return content_of(self.response)
+
+
+def content_of(response: Any) -> str | None:
+    """Text of an answer's first choice, or None where there is none."""
+    try:
+        content = response.choices[0].message.content
+    except (AttributeError, IndexError, TypeError):
+        return None
+    return content if isinstance(content, str) else None
