@@ -1,0 +1,84 @@
+"""A server on loopback that says whatever a test tells it to, in any provider's shape."""
+
+import json
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, Self
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server answers, and how: "cut" announces more than it sends, "reset" and "hang" send nothing."""
+
+    status: int = 200
+    body: Any = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    manner: Literal["send", "cut", "reset", "hang"] = "send"
+
+
+@dataclass(frozen=True)
+class Hit:
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+class MisbehavingServer:
+    """Answers every POST with `reply`, and remembers what it was sent in `hits`."""
+
+    def __init__(self) -> None:
+        self.reply = Reply()
+        self.hits: list[Hit] = []
+        self.released = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(server: "MisbehavingServer") -> type[BaseHTTPRequestHandler]:  # noqa: N805  `self` is the handler's
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                data = self.rfile.read(int(self.headers.get("content-length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                server.hits.append(Hit(self.path, headers, json.loads(data or b"{}")))
+                reply = server.reply
+                if reply.manner == "hang":
+                    server.released.wait(10)
+                if reply.manner in ("hang", "reset"):
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                    self.close_connection = True
+                    return
+                body = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+                sent = body.encode()
+                self.send_response_only(reply.status)
+                for name, value in {"content-type": "application/json", **reply.headers}.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(sent) * (2 if reply.manner == "cut" else 1)))
+                self.end_headers()
+                self.wfile.write(sent)
+                if reply.manner == "cut":
+                    self.close_connection = True
+
+        return Handler
