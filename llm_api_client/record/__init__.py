@@ -1,0 +1,1 @@
+"""What is kept of a run: the history in memory, and batch files."""

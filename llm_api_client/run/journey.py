@@ -1,0 +1,267 @@
+"""One request's way, top to bottom: prepare → admit → call → judge → record."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llm_api_client.admit.answers import AnswerLengths
+from llm_api_client.admit.limiter import Decision, Go, Limiter, NotBefore, Place, Reservation
+from llm_api_client.admit.limits import Limits
+from llm_api_client.admit.rates import Charge
+from llm_api_client.call.answer import cost_of, usage_of
+from llm_api_client.call.failure import forget_frames, read_failure, scrub
+from llm_api_client.call.judge import Where, judge_answer, judge_failure
+from llm_api_client.call.retry import RetryPolicy
+from llm_api_client.clock import Clock
+from llm_api_client.errors import AdmissionTimeoutError, LLMAPIClientError, RequestTooLargeError
+from llm_api_client.prepare.check import check_request
+from llm_api_client.records import Attempt, Kind, Prepared, Result, Usage, Verdict
+from llm_api_client.secrets import masked, secrets_in
+
+logger = logging.getLogger(__name__)
+
+_NOTHING_GENERATED = Usage(0, 0)
+
+
+class Prepares(Protocol):
+    """The first station: makes a request fit its model, and learns how well it counted."""
+
+    def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool) -> Prepared: ...
+    def learn(self, prepared: Prepared, prompt_tokens: int) -> None: ...
+
+
+class Tracks(Protocol):
+    """Counts what is spent, from any thread."""
+
+    def record_start(self) -> None: ...
+    def record_attempt(self, attempt: Attempt) -> None: ...
+    def record_end(self, *, succeeded: bool, sent: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """The stations that all journeys of a batch pass, built by the client.
+
+    Attributes:
+        preparer: Makes a request fit its model.
+        limits: Which limiter admits which model.
+        answers: Expected lengths of answers.
+        send: Performs a call; takes the parameters and the provider's name.
+        price: US dollars for a model's usage, for answers that don't say what they cost.
+        retry: How long to wait after failures.
+        tracker: Counts every call.
+        record: Keeps every result.
+        clock: Tells the time.
+        chance: A random number from 0 to 1.
+        defaults: Parameters of every call, unless the request says otherwise.
+        sanitize: Whether requests are made to fit their models.
+        max_delay: Longest wait for admission in seconds, or None.
+    """
+
+    preparer: Prepares
+    limits: Limits
+    answers: AnswerLengths
+    send: Callable[[Mapping[str, Any], str | None], Any]
+    price: Callable[[str, Usage], float | None]
+    retry: RetryPolicy
+    tracker: Tracks
+    record: Callable[[Result], None]
+    clock: Clock
+    chance: Callable[[], float]
+    defaults: Mapping[str, Any]
+    sanitize: bool
+    max_delay: float | None
+
+
+class Journey:
+    """One request under way. Its methods are called by one thread at a time."""
+
+    __slots__ = (
+        "_asking_since", "_charge", "_prepared", "_refusals", "_reservation", "_waited",
+        "attempts", "cost", "index", "last", "limiter", "request", "road",
+    )  # fmt: skip
+
+    def __init__(self, road: Road, index: int, request: Any) -> None:
+        self.road = road
+        self.index = index
+        self.request = request
+        self.attempts = 0
+        self.cost: float | None = None
+        self.last: Attempt | None = None
+        self.limiter: Limiter
+        self._prepared: Prepared
+        self._charge: Charge
+        self._reservation: Reservation
+        self._refusals = 0
+        self._waited = 0.0
+        self._asking_since: float | None = None
+        road.tracker.record_start()
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What a refused key is known by: itself, and whose it is."""
+        params = self._prepared.params
+        return params.get("api_key"), params.get("api_base") or params.get("base_url"), self._prepared.provider
+
+    def prepare(self) -> None:
+        """Check the request and make it fit its model.
+
+        Raises:
+            LLMAPIClientError: The request cannot be sent as it is.
+        """
+        check_request(self.request)
+        road = self.road
+        defaults = road.defaults
+        if "base_url" in self.request or "api_base" in self.request:
+            defaults = {name: value for name, value in defaults.items() if name != "api_base"}
+        self.limiter = road.limits.of(self.request["model"])
+        self._prepared = road.preparer.prepare(
+            {**defaults, **self.request}, sanitize=road.sanitize, count_prompt=self.limiter.counts_tokens
+        )
+
+    def ask(self, place: Place) -> Decision:
+        """Ask to be admitted.
+
+        Raises:
+            RequestTooLargeError: The request alone is larger than a limit.
+            AdmissionTimeoutError: It cannot go within `max_delay`.
+        """
+        now = self.road.clock.now()
+        if self._asking_since is None:
+            self._asking_since = now
+            self._charge = self._expected_charge()
+        decision = self.limiter.ask(place, self._charge)
+        match decision:
+            case Go(reservation):
+                self._waited += now - self._asking_since
+                self._asking_since = None
+                self._reservation = reservation
+                return decision
+            case NotBefore(when, why):
+                return self._patient_until(when, why, now)
+            case never:
+                message = (
+                    f"The request is larger than its limit: {never.why} (prompt {self._charge.prompt_tokens:,} tokens, "
+                    f"answer up to {self._charge.answer_tokens:,}). Shorten it, lower max_tokens, or raise the limit."
+                )
+                raise RequestTooLargeError(message)
+
+    def go(self) -> Verdict | BaseException:
+        """Make the call, judge and settle it, in whatever thread. Returns what must stop the batch instead of raising."""
+        try:
+            return self._travel()
+        except Exception as bug:  # a bug here must not lose the other answers  # noqa: BLE001
+            error = LLMAPIClientError(f"llm_api_client itself failed on this request: {bug!r}. Please report it.")
+            error.__cause__ = bug
+            return Verdict(Kind.PERMANENT, error)
+        except BaseException as stop:  # noqa: BLE001  the api_call asks the program to end; the batch's thread obeys
+            return stop
+
+    def cancel(self) -> None:
+        """Give an admission back that will not be used."""
+        self._reservation.cancel()
+
+    def end(self, error: LLMAPIClientError | None = None) -> Result:
+        """The journey is over: with the last answer, or with `error`."""
+        road, last = self.road, self.last
+        if error is not None:
+            error.index = self.index
+        answered = last is not None and error is None
+        model = self.request.get("model") if isinstance(self.request, Mapping) else None
+        result = Result(
+            index=self.index,
+            request=masked(self.request),
+            response=last.response if last is not None and answered else None,
+            error=error,
+            attempts=self.attempts,
+            latency=None if last is None else last.latency,
+            cost=self.cost,
+            usage=last.usage if last is not None and answered else None,
+            created_at=road.clock.wall(),
+            model=model if isinstance(model, str) else None,
+        )
+        road.tracker.record_end(succeeded=error is None, sent=last is not None)
+        road.record(result)
+        return result
+
+    def _expected_charge(self) -> Charge:
+        prepared = self._prepared
+        if not self.limiter.counts_tokens:
+            return Charge()
+        answer = self.road.answers.expect(prepared.model, prepared.max_answer_tokens)
+        room = self.limiter.room_for_answer(prepared.prompt_tokens)
+        if prepared.max_answer_tokens is None and room is not None:
+            # Only a guess: it must not make a request too large that would fit without it.
+            answer = min(answer, max(0, room))
+        return Charge(prepared.prompt_tokens, answer)
+
+    def _patient_until(self, when: float, why: str, now: float) -> NotBefore:
+        if self.road.max_delay is None or self._asking_since is None:
+            return NotBefore(when, why)
+        give_up_at = self._asking_since + self.road.max_delay - self._waited
+        if now >= give_up_at or give_up_at < when < float("inf"):
+            known = f" for another {when - now:,.1f} s" if when < float("inf") else ""
+            message = (
+                f"Not admitted within max_delay_seconds={self.road.max_delay:g} ({why}{known}). "
+                "Raise max_delay_seconds or the limit."
+            )
+            # What the provider said when it refused, if that is what was waited for.
+            raise AdmissionTimeoutError(message) from (None if self.last is None else self.last.verdict.error)
+        return NotBefore(min(when, give_up_at), why)
+
+    def _travel(self) -> Verdict:
+        road, prepared = self.road, self._prepared
+        where = Where(prepared.model, prepared.provider, prepared.params.get("api_base") or prepared.params.get("base_url"))
+        response = None
+        self._reservation.start()
+        sent_at = road.clock.now()
+        try:
+            response = road.send(prepared.params, prepared.provider)
+        except Exception as raised:  # noqa: BLE001  whatever it is, it has a meaning, and the judge says which
+            verdict = self._judged(raised, where)
+        else:
+            verdict = judge_answer(response, where)
+        latency = road.clock.now() - sent_at
+        usage = usage_of(response)
+        attempt = Attempt(
+            model=prepared.model,
+            verdict=verdict,
+            latency=latency,
+            usage=usage,
+            cost=cost_of(response, prepared.model, usage, road.price),
+            response=response,
+        )
+        self._settle(attempt)
+        road.tracker.record_attempt(attempt)
+        if attempt.cost is not None:
+            self.cost = (self.cost or 0.0) + attempt.cost
+        self.last = attempt
+        return verdict
+
+    def _judged(self, raised: Exception, where: Where) -> Verdict:
+        secrets = secrets_in(self._prepared.params)
+        failure = read_failure(raised, self.road.clock.wall())
+        verdict = judge_failure(failure, where, secrets)
+        scrub(raised, secrets)
+        if failure.status or failure.network or failure.timed_out:
+            # The frames say nothing that the error does not, and would keep the request alive with it.
+            forget_frames(raised)
+        if verdict.error is not None:
+            verdict.error.__cause__ = raised
+        return verdict
+
+    def _settle(self, attempt: Attempt) -> None:
+        road, verdict = self.road, attempt.verdict
+        if verdict.kind is Kind.RATE_LIMITED:
+            self._refusals += 1
+            pause = road.retry.pause(self._refusals, verdict.retry_after, road.chance())
+            self._reservation.refused(road.clock.now() + pause)
+        else:
+            self._refusals = 0
+            self.attempts += 1
+        refused = getattr(verdict.error, "status_code", 0) >= 400  # noqa: PLR2004  an HTTP error: nothing was generated
+        self._reservation.settle(attempt.usage or (_NOTHING_GENERATED if refused else None))
+        if attempt.usage is not None:
+            road.answers.learn(attempt.model, attempt.usage.completion_tokens)
+            road.preparer.learn(self._prepared, attempt.usage.prompt_tokens)
