@@ -5,6 +5,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any, Literal, Self
 
 from llm_api_client.admit.answers import AnswerLengths
@@ -47,13 +48,14 @@ class APIClient:
             None waits for ever. One that is known not to fit in time fails at once.
         api_call: What performs a request, given its parameters as keyword arguments. Left out, it is
             `litellm.completion` as it is when the client is made.
-        api_key: Key for requests that don't carry their own. Left out, LiteLLM reads the provider's environment variable.
+        api_key: Key for requests that don't carry their own. Left out, LiteLLM reads the provider's environment
+            variable.
         base_url: Base URL for requests that don't carry their own.
         request_timeout: Longest time for one call, in seconds. Left out, LiteLLM's own default holds (600).
         model_limits: Limits of single models, by the name that requests use. They replace the client's for that model.
         retry: How long to wait between attempts.
-        on_context_overflow: What becomes of a prompt that is larger than its model takes: "truncate" gives up the oldest
-            turns, "error" fails the request before anything is sent, "ignore" sends it as it is.
+        on_context_overflow: What becomes of a prompt that is larger than its model takes: "truncate" gives up the
+            oldest turns, "error" fails the request before anything is sent, "ignore" sends it as it is.
         history_limit: Entries that `history` keeps, the newest; None keeps all.
         progress: Whether a progress bar is shown. Left out, it is shown on a terminal and in a notebook.
         clock: Time itself, for tests.
@@ -180,7 +182,7 @@ class APIClient:
 
     def truncate_to_max_context_tokens(
         self, messages: Sequence[Mapping[str, Any]], model: str
-    ) -> list[dict[str, Any]]:
+    ) -> list[Mapping[str, Any]]:
         """The messages cut to what `model` takes, the oldest turns given up first."""
         return self._preparer.truncate_to_max_context_tokens(messages, model)
 
@@ -192,9 +194,7 @@ class APIClient:
         """
         return self._preparer.get_max_context_tokens(model)
 
-    def count_messages_tokens(
-        self, messages: Sequence[Mapping[str, Any]], *, model: str, timeout: float = 10
-    ) -> int:
+    def count_messages_tokens(self, messages: Sequence[Mapping[str, Any]], *, model: str, timeout: float = 10) -> int:
         """Tokens of a prompt. Never raises and never waits for the network: at worst a third of the characters."""
         return self._preparer.count_messages_tokens(messages, model=model, timeout=timeout)
 
@@ -313,7 +313,7 @@ def _check_positive(name: str, value: float | None, *, whole: bool = False, zero
     if value is None:
         return
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not (0 <= value if zero else 0 < value) or value == float("inf"):
+    if not number or not (value >= 0 if zero else value > 0) or value == inf:
         kind = "a whole number" if whole else "a finite number"
         least = "of 0 or more" if zero else "above 0"
         message = f"{name} must be {kind} {least}, or None; it is {value!r}."

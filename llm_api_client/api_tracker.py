@@ -110,10 +110,12 @@ class APIUsageTracker:
 
     @property
     def total_prompt_tokens(self) -> int:
+        """Tokens of all prompts, as the providers report them."""
         return self._prompt_tokens
 
     @property
     def total_completion_tokens(self) -> int:
+        """Tokens of all answers, as the providers report them."""
         return self._completion_tokens
 
     @property

@@ -31,12 +31,15 @@ class SystemClock:
     """The machine's own clock."""
 
     def now(self) -> float:
+        """Seconds since some moment, unmoved by changes of the time of day."""
         return time.monotonic()
 
     def wall(self) -> float:
+        """Seconds since the epoch."""
         return time.time()
 
-    def wait(self, inbox: SimpleQueue[T], timeout: float | None, *, running: int = 0) -> T:
+    def wait(self, inbox: SimpleQueue[T], timeout: float | None, *, running: int = 0) -> T:  # noqa: ARG002  for replaced clocks
+        """Take the next item of `inbox`, or raise `queue.Empty` after `timeout` seconds."""
         # A lock's longest wait is about 292 years on 64-bit POSIX and 49 days elsewhere; a day is plenty, and the
         # waiter asks again.
         return inbox.get(timeout=None if timeout is None else min(max(timeout, 0.0), 86_400.0))

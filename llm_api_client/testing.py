@@ -19,9 +19,9 @@ _REAL_PATIENCE = 0.001
 class FakeClock:
     """A clock that stands still until it is needed, and then jumps to the next moment at which something happens.
 
-    Calls made under it take time by `sleep`, in whatever thread; a batch that has nothing to do but wait moves the clock
-    to the earliest of its own wake-up time and those of the sleeping calls. An hour of rate limits passes in an instant,
-    and the order of events is exact. One batch at a time may run under it.
+    Calls made under it take time by `sleep`, in whatever thread; a batch that has nothing to do but wait moves the
+    clock to the earliest of its own wake-up time and those of the sleeping calls. An hour of rate limits passes in an
+    instant, and the order of events is exact. One batch at a time may run under it.
 
     Args:
         start: The first reading, in seconds.
@@ -55,6 +55,8 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         """Wait until the clock has been moved by `seconds`."""
+        if seconds <= 0:
+            return
         with self._changed:
             until = self._now + seconds
             heapq.heappush(self._sleepers, until)
@@ -169,7 +171,11 @@ class ScriptedError(Exception):
     """
 
     def __init__(
-        self, status_code: int, message: str = "scripted", headers: Mapping[str, str] | None = None, code: str | None = None
+        self,
+        status_code: int,
+        message: str = "scripted",
+        headers: Mapping[str, str] | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
@@ -212,6 +218,7 @@ class ScriptedCalls:
         self.calls: list[Call] = []
 
     def __call__(self, **params: Any) -> Any:
+        """Come to what the script says next."""
         with self._lock:
             self.calls.append(Call(self._clock.now() if self._clock else 0.0, params))
             outcome = next(self._script, None)

@@ -1,1 +1,1 @@
-"""The engine: `journey` is one request's way, `batch` sends many on theirs, `workers` are the threads, `progress` shows."""
+"""The engine: `journey` is one request's way, `batch` sends many on theirs, on the threads of `workers`."""

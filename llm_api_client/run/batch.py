@@ -86,9 +86,7 @@ class Batch:
         finally:
             self._close()
 
-    def give_up(
-        self, why: str, error: type[BatchTimeoutError | BatchInterruptedError]
-    ) -> Iterator[Result]:
+    def give_up(self, why: str, error: type[BatchTimeoutError | BatchInterruptedError]) -> Iterator[Result]:
         """End everything that has not ended, without waiting for it."""
         in_flight, self._in_flight = self._in_flight, set()
         for journey in in_flight:
@@ -191,9 +189,7 @@ class Batch:
         self._progress.show(self._waiting_for(now), wake_at - now)
         timeout = min(wake_at - now, self._progress.refresh_seconds)
         try:
-            message = self._clock.wait(
-                self._inbox, None if timeout == inf else timeout, running=len(self._in_flight)
-            )
+            message = self._clock.wait(self._inbox, None if timeout == inf else timeout, running=len(self._in_flight))
             while True:
                 yield from self._deal_with(message)
                 message = self._inbox.get_nowait()

@@ -27,16 +27,24 @@ _NOTHING_GENERATED = Usage(0, 0)
 class Prepares(Protocol):
     """The first station: makes a request fit its model, and learns how well it counted."""
 
-    def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool) -> Prepared: ...
-    def learn(self, prepared: Prepared, prompt_tokens: int) -> None: ...
+    def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool) -> Prepared:
+        """The request as it will be sent, and its size."""
+
+    def learn(self, prepared: Prepared, prompt_tokens: int) -> None:
+        """What the provider counted."""
 
 
 class Tracks(Protocol):
     """Counts what is spent, from any thread."""
 
-    def record_start(self) -> None: ...
-    def record_attempt(self, attempt: Attempt) -> None: ...
-    def record_end(self, *, succeeded: bool, sent: bool) -> None: ...
+    def record_start(self) -> None:
+        """A request is taken up."""
+
+    def record_attempt(self, attempt: Attempt) -> None:
+        """A call has ended."""
+
+    def record_end(self, *, succeeded: bool, sent: bool) -> None:
+        """A request has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,7 @@ class Journey:
                 raise RequestTooLargeError(message)
 
     def go(self) -> Verdict | BaseException:
-        """Make the call, judge and settle it, in whatever thread. Returns what must stop the batch instead of raising."""
+        """Make the call, judge and settle it, in whatever thread. What must stop the batch is returned, not raised."""
         try:
             return self._travel()
         except Exception as bug:  # a bug here must not lose the other answers  # noqa: BLE001
@@ -212,7 +220,9 @@ class Journey:
 
     def _travel(self) -> Verdict:
         road, prepared = self.road, self._prepared
-        where = Where(prepared.model, prepared.provider, prepared.params.get("api_base") or prepared.params.get("base_url"))
+        where = Where(
+            prepared.model, prepared.provider, prepared.params.get("api_base") or prepared.params.get("base_url")
+        )
         response = None
         self._reservation.start()
         sent_at = road.clock.now()

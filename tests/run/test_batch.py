@@ -455,7 +455,7 @@ class TestLifecycle:
         ("options", "workers"), [({"max_workers": 7}, 7), ({}, 10_000), ({"max_requests_per_minute": 30}, 30)]
     )
     def test_workers_default_to_the_request_limit(self, options, workers):
-        """Left out, the ceiling is the request limit; CPU count × 20 only where there is none."""
+        """Left out, the ceiling is the request limit; 20 for each CPU only where there is none."""
         import os
 
         assert APIClient(**options, api_call=ScriptedCalls()).max_workers == workers

@@ -32,7 +32,7 @@ client = APIClient(None, None, 8, api_call=call)
 """
 
 
-def run_program(body, **options):
+def run_program(body):
     program = PROGRAM + textwrap.dedent(body)
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     return subprocess.Popen(
@@ -41,45 +41,43 @@ def run_program(body, **options):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        **options,
     )
 
 
 def test_hanging_calls_do_not_keep_the_process():
     """After a batch timeout with calls that hang, the process ends within 2 s of its last line, without a traceback."""
-    process = run_program(
-        """
+    body = """
         answers = client.make_requests(requests, sanitize=False, timeout=0.3)
         print(sum(a is not None for a in answers), "answered", flush=True)
         """
-    )
-    assert process.stdout.readline() == "2 answered\n"
-    last_line = time.monotonic()
-    process.wait(timeout=10)
-    assert time.monotonic() - last_line < 2
-    assert process.returncode == 0
-    assert "Traceback" not in process.stderr.read()
+    with run_program(body) as process:
+        assert process.stdout.readline() == "2 answered\n"
+        last_line = time.monotonic()
+        process.wait(timeout=10)
+        assert time.monotonic() - last_line < 2
+        assert process.returncode == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_ctrl_c_keeps_what_was_answered_and_leaves():
     """SIGINT in the middle of a batch raises KeyboardInterrupt at once; the answers are in the history."""
-    process = run_program(
-        """
+    body = """
         def tell(result):
             print("got", result.content, flush=True)
         try:
             client.make_requests(requests, sanitize=False, on_result=tell)
         except KeyboardInterrupt:
-            print("kept", sum(entry["content"] is not None for entry in client.history), len(client.history), flush=True)
+            answered = sum(entry["content"] is not None for entry in client.history)
+            print("kept", answered, len(client.history), flush=True)
         """
-    )
-    assert {process.stdout.readline(), process.stdout.readline()} == {"got 0\n", "got 1\n"}
-    process.send_signal(signal.SIGINT)
-    lines = process.stdout.read().splitlines()
-    process.wait(timeout=10)
-    assert lines[-1] == "kept 2 20"
-    assert process.returncode == 0
-    assert "Traceback" not in process.stderr.read()
+    with run_program(body) as process:
+        assert {process.stdout.readline(), process.stdout.readline()} == {"got 0\n", "got 1\n"}
+        process.send_signal(signal.SIGINT)
+        lines = process.stdout.read().splitlines()
+        process.wait(timeout=10)
+        assert lines[-1] == "kept 2 20"
+        assert process.returncode == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_one_client_serves_several_threads():
