@@ -19,6 +19,12 @@ MOST_COUNTED = 1_000_000
 SAMPLE_PIECES = 50
 SAMPLE_LENGTH = 1_000
 
+QUICKLY_COUNTED = 1_500
+"""Estimated tokens up to which a count takes no longer than the rest of preparing."""
+
+REPORTS_TO_TRUST = 20
+"""Reports of a provider after which the estimates for its model are taken for counts of longer prompts."""
+
 _MEMORY = 0.8
 """How much of what was learned of a model is left after one more report."""
 _RATIO_FLOOR, _RATIO_CEILING = 0.2, 5.0
@@ -30,10 +36,11 @@ class TokenCounter:
     def __init__(self, door: ModelDoor, logger: logging.Logger) -> None:
         self._door = door
         self._logger = logger
-        # Guards `_seen`: reported and estimated tokens by model, summed with fading memory. Sums rather than a mean of
-        # ratios, for in a short prompt what a provider adds to every message outweighs the text.
+        # Guards `_seen`: reported and estimated tokens by model, summed with fading memory, and the number of reports.
+        # Sums rather than a mean of ratios, for in a short prompt what a provider adds to every message outweighs the
+        # text.
         self._lock = Lock()
-        self._seen: dict[str, tuple[float, float]] = {}
+        self._seen: dict[str, tuple[float, float, int]] = {}
 
     def count(self, model: str, messages: Sequence[Message], tools: Any = None, timeout: float = 10.0) -> int:
         """Tokens of a prompt. Never raises, and takes less than `timeout` seconds.
@@ -69,14 +76,27 @@ class TokenCounter:
         """Tokens of a prompt from its length, corrected by what was reported for the model before."""
         return round(estimate_tokens(messages, tools) * self._ratio(model))
 
+    def estimate_will_do(self, model: str, messages: Sequence[object], tools: Any = None) -> bool:
+        """Whether a count would cost more than it tells.
+
+        Providers themselves charge their limits by characters (OpenAI, "Rate limits": an estimate "based on the
+        character count"); what an estimate is off by is settled when the answer comes.
+        """
+        _, _, reports = self._seen.get(model, (0.0, 0.0, 0))
+        return reports >= REPORTS_TO_TRUST and estimate_tokens(messages, tools) > QUICKLY_COUNTED
+
     def learn(self, model: str, messages: Sequence[object], tools: Any, reported: int) -> None:
         """Correct the estimates to come by what the provider counted for this prompt."""
         estimate = estimate_tokens(messages, tools)
         if estimate <= 0 or reported <= 0:
             return
         with self._lock:
-            reported_before, estimated_before = self._seen.get(model, (0.0, 0.0))
-            self._seen[model] = (_MEMORY * reported_before + reported, _MEMORY * estimated_before + estimate)
+            reported_before, estimated_before, reports = self._seen.get(model, (0.0, 0.0, 0))
+            self._seen[model] = (
+                _MEMORY * reported_before + reported,
+                _MEMORY * estimated_before + estimate,
+                reports + 1,
+            )
 
     def _ratio(self, model: str) -> float:
         seen = self._seen.get(model)

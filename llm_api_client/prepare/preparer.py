@@ -72,7 +72,8 @@ class Preparer:
         Args:
             request: A request that `check_request` let pass.
             sanitize: Whether to drop what the model does not take, and to mind its context size.
-            count_prompt: Whether `prompt_tokens` must be as exact as it can be; without, an estimate will do.
+            count_prompt: Whether `prompt_tokens` should be counted; without, an estimate will do. Long prompts are
+                estimated all the same once the estimates for their model have proved right.
 
         Raises:
             ContextWindowExceededError: The prompt is too long, and `on_context_overflow` is "error", or it cannot be
@@ -87,7 +88,7 @@ class Preparer:
             limit = self._prompt_limit(facts, params) if self._on_overflow != "ignore" else None
         messages, tools = _prompt_of(params), params.get("tools")
         fits = limit is None or most_tokens(messages, tools) <= limit
-        if fits and not count_prompt:
+        if fits and (not count_prompt or self._counter.estimate_will_do(model, messages, tools)):
             tokens = self._counter.estimate(model, messages, tools)
         else:
             tokens = self._counter.count(model, messages, tools)

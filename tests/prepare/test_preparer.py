@@ -11,6 +11,7 @@ import pytest
 
 from llm_api_client.errors import ConfigurationError, ContextWindowExceededError
 from llm_api_client.prepare import Preparer
+from llm_api_client.prepare.counter import REPORTS_TO_TRUST
 from llm_api_client.records import ModelFacts
 
 MODEL = "gpt-4o-mini"
@@ -325,6 +326,20 @@ def test_estimates_are_corrected_by_what_is_reported(make: MakePreparer) -> None
     for reported in (10**9, 0, -1):
         preparer.learn(preparer.prepare(asked, sanitize=True), reported)
     assert preparer.prepare(asked, sanitize=True, count_prompt=False).prompt_tokens == 500
+
+
+def test_long_prompts_are_counted_until_their_estimates_are_trusted(make: MakePreparer) -> None:
+    """Once enough reports have corrected them, estimates stand in for counts of long prompts, and only of those."""
+    preparer, door = make(replace(FACTS, max_input_tokens=10**9))
+    long, short = request("a" * 8_000), request("a" * 400)
+    exact = preparer.prepare(long, sanitize=True).prompt_tokens
+    for _ in range(REPORTS_TO_TRUST):
+        preparer.learn(preparer.prepare(long, sanitize=True), exact)
+    counts = door.times("count")
+    assert preparer.prepare(long, sanitize=True).prompt_tokens == pytest.approx(exact, rel=0.01)
+    assert door.times("count") == counts
+    preparer.prepare(short, sanitize=True)
+    assert door.times("count") == counts + 1
 
 
 def test_corrected_estimates_still_cut_to_fit(make: MakePreparer) -> None:
