@@ -96,7 +96,6 @@ class APIClient:
         self.history = History(history_limit)
         self.failures: list[Result] = []
         """The last batch's failed results, with their errors."""
-        self._is_litellm = api_call is None
         self._defaults = {
             name: value
             for name, value in (("api_key", api_key), ("api_base", base_url), ("timeout", request_timeout))
@@ -105,7 +104,12 @@ class APIClient:
         self._clock = clock or SystemClock()
         self._limits = Limits(shared, model_limits or {}, self._clock)
         self._answers = AnswerLengths()
-        self._preparer = Preparer(litellm_door.Facts(), on_context_overflow=on_context_overflow)
+        self._preparer = Preparer(
+            litellm_door.Facts(),
+            on_context_overflow=on_context_overflow,
+            # Looking a request up imports LiteLLM, which another api_call may have no use for.
+            name_providers=api_call is None,
+        )
         self._sender = litellm_door.Sender(self._call, is_litellm=api_call is None)
         self._retry = retry or RetryPolicy()
         self._progress = progress

@@ -37,6 +37,7 @@ class Preparer:
     Args:
         door: What is known of models; asked once per model, provider and address.
         on_context_overflow: What to do with a prompt that its model cannot hold: cut it, refuse it, or send it.
+        name_providers: Whether requests that are not sanitized are looked up too, to name their provider.
         environ: Environment variables, read when they are needed. Default: those of the process.
         logger: Where warnings go, each said once.
 
@@ -49,6 +50,7 @@ class Preparer:
         door: ModelDoor,
         *,
         on_context_overflow: Overflow = "truncate",
+        name_providers: bool = True,
         environ: Mapping[str, str] | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -58,6 +60,7 @@ class Preparer:
             )
         self._door = door
         self._on_overflow = on_context_overflow
+        self._name_providers = name_providers
         self._environ = os.environ if environ is None else environ
         self._logger = logging.getLogger(__name__) if logger is None else logger
         self._counter = TokenCounter(door, self._logger)
@@ -82,7 +85,7 @@ class Preparer:
         model = str(request.get("model") or "")
         params = dict(request)
         limit: int | None = None
-        facts = self._facts_of(model, request) if model else ModelFacts(model)
+        facts = self._facts_of(model, request) if model and (sanitize or self._name_providers) else ModelFacts(model)
         if sanitize and model:
             params = self._kept(request, facts)
             limit = self._prompt_limit(facts, params) if self._on_overflow != "ignore" else None

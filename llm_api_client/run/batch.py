@@ -149,11 +149,22 @@ class Batch:
             if isinstance(decision, NotBefore):
                 lane.not_before = decision.when
             elif isinstance(decision, Go):
-                lane.queue.popleft()
-                self._in_flight.add(journey)
-                self._workers.submit(lambda: (journey, journey.go()), self._inbox)
+                self._start(journey, lane)
         if not lane.queue:
             lane.limiter.leave(lane.place)
+
+    def _start(self, journey: Journey, lane: _Lane) -> None:
+        try:
+            self._workers.submit(lambda: (journey, journey.go()), self._inbox)
+        except RuntimeError:
+            journey.cancel()
+            if not self._in_flight:
+                raise
+            # The system has no more threads to give: those that there are must do.
+            self._ceiling = len(self._in_flight)
+        else:
+            lane.queue.popleft()
+            self._in_flight.add(journey)
 
     def _check_key(self, journey: Journey) -> None:
         refusal = self._refused_keys.get(journey.key)

@@ -50,7 +50,7 @@ class Progress:
         waiting = f"{waiting_for}, {seconds:.0f} s" if worth_it else ""
         if waiting != self._waiting:
             self._waiting = waiting
-            self._bar.set_postfix_str(", ".join(filter(None, [self._sums(), waiting])))
+            self._bar.set_postfix_str(self._sums())
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -58,9 +58,11 @@ class Progress:
             self._bar.close()
 
     def _sums(self) -> str:
-        sums = [f"{_short(self._tokens)} tok" if self._tokens else "", f"${self._cost:.4f}" if self._cost else ""]
+        # The most important first: a narrow terminal cuts the end off.
         failed = f"{self._failed} failed" if self._failed else ""
-        return ", ".join(filter(None, [*sums, failed]))
+        cost = f"${self._cost:.{2 if self._cost >= 1 else 4}f}" if self._cost else ""
+        tokens = f"{_short(self._tokens)} tok" if self._tokens else ""
+        return ", ".join(filter(None, [self._waiting, failed, cost, tokens]))
 
 
 def _short(number: int) -> str:

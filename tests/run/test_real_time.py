@@ -133,6 +133,26 @@ def test_no_thread_outlives_the_batch():
     assert set(threading.enumerate()) <= before
 
 
+def test_a_system_without_threads_to_spare_slows_down_and_loses_nothing(monkeypatch):
+    """Where the system gives no more threads, those that there are do all the work."""
+    from llm_api_client.run import workers
+
+    made = []
+
+    class Scarce(threading.Thread):
+        def start(self):
+            if len(made) == 3:
+                raise RuntimeError("can't start new thread")
+            made.append(self)
+            super().start()
+
+    monkeypatch.setattr(workers, "Thread", Scarce)
+    client = APIClient(None, None, 50, api_call=ScriptedCalls([lambda _: threading.Event().wait(0.01)] * 20))
+    assert len(client.make_requests(questions(20), sanitize=False)) == 20
+    assert client.tracker.status.num_tasks_started == 20
+    assert len(made) == 3
+
+
 def test_closing_wakes_a_batch_that_waits():
     """close() from another thread ends a batch that waits for its limit, with a reason in every slot."""
     client = APIClient(1, None, api_call=ScriptedCalls())
