@@ -1,8 +1,9 @@
 """Admission within one process: one decision over all axes, first come first served, for any number of askers."""
 # ruff: noqa: SLF001  a limiter and its reservations are one thing, under one lock
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -14,6 +15,8 @@ from llm_api_client.admit.window import SlidingWindow
 from llm_api_client.clock import Clock
 from llm_api_client.errors import ClientClosedError
 from llm_api_client.records import Usage
+
+logger = logging.getLogger(__name__)
 
 SKEW = 0.25
 """Seconds by which two requests' ways to the provider may differ: it must not see in 60 s what was sent in 60.2 s."""
@@ -113,18 +116,30 @@ class Reservation:
 class _Gauge:
     """One axis at work: its hard window, and its pace where it has one."""
 
-    __slots__ = ("axis", "pace", "window")
+    __slots__ = ("_configured", "axis", "field", "pace", "window")
 
-    def __init__(self, axis: Axis, limit: int) -> None:
+    def __init__(self, field: str, limit: int) -> None:
+        axis = AXES[field]
+        self._configured = limit
+        self.field = field
         self.axis = axis
         self.window = SlidingWindow(limit, axis.span + SKEW)
         # A day's limit is for spending as fast as the minute's allows; only a minute's is spread.
-        self.pace = _pace(axis, limit) if axis.span <= MINUTE else None
+        self.pace = Pace(*_rate_and_burst(axis, limit)) if axis.span <= MINUTE else None
+
+    def lower_to(self, limit: int | None) -> bool:
+        """Keep to `limit` where it is below the configured one, None takes that back. Returns whether it changes."""
+        limit = self._configured if limit is None else min(limit, self._configured)
+        if limit == self.window.limit:
+            return False
+        self.window.limit = limit
+        if self.pace:
+            self.pace.rate, self.pace.burst = _rate_and_burst(self.axis, limit)
+        return True
 
 
-def _pace(axis: Axis, limit: int) -> Pace:
-    burst = limit * BURST_SECONDS / axis.span
-    return Pace(PACE * limit / axis.span, max(burst, min(limit, MIN_BURST)))
+def _rate_and_burst(axis: Axis, limit: int) -> tuple[float, float]:
+    return PACE * limit / axis.span, max(limit * BURST_SECONDS / axis.span, min(limit, MIN_BURST))
 
 
 class Limiter:
@@ -140,12 +155,15 @@ class Limiter:
         # that could wait or ask back. It is re-entrant because the garbage collector may strike while it is held, and
         # what it finds may be an abandoned batch, whose last act is to leave the line.
         self._lock = RLock()
-        limits = ((axis, getattr(limit, name)) for name, axis in AXES.items())
-        self._gauges = [_Gauge(axis, int(value)) for axis, value in limits if value is not None]
+        limits = ((field, getattr(limit, field)) for field in AXES)
+        self._gauges = [_Gauge(field, int(value)) for field, value in limits if value is not None]
         self._line: deque[Place] = deque()
         self._paused_until = -inf
         self._throttle = Throttle()
         self._closed = False
+        # The model asked last, and how many there were: a provider's limits are its own for each model.
+        self._model: str | None = None
+        self._models = 0
 
     @property
     def counts_tokens(self) -> bool:
@@ -157,6 +175,25 @@ class Limiter:
         prompt = Charge(prompt_tokens, 0)
         rooms = (gauge.window.limit - gauge.axis.amount(prompt) for gauge in self._gauges if gauge.axis.answer)
         return min(rooms, default=None)
+
+    def observe(self, model: str, limits: Mapping[str, int]) -> None:
+        """A provider's answer for `model` names its limits, by the fields of `RateLimit`.
+
+        Those that are smaller than the configured ones are kept to instead, since to exceed them is to be refused;
+        larger ones change nothing. Once a second model is asked, what one of them allows says nothing of the other.
+        """
+        with self._lock:
+            if model != self._model and self._models < 2:  # noqa: PLR2004  the second model
+                self._model = model
+                self._models += 1
+            told = limits if self._models == 1 else {}
+            # Every gauge is brought to what was told; `any` would stop at the first that changes.
+            changed = [gauge for gauge in self._gauges if gauge.lower_to(told.get(gauge.field))]
+            woken = self._next_to_wake()
+        for gauge in changed:
+            logger.info("The limit of %s is now %s, as the provider says.", gauge.axis.name, f"{gauge.window.limit:,}")
+        if woken:
+            woken.wake()
 
     def ask(self, place: Place, charge: Charge) -> Decision:
         """May a request of this size go now? Only the first in line is ever let go.

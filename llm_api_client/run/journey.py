@@ -9,7 +9,7 @@ from llm_api_client.admit.answers import AnswerLengths
 from llm_api_client.admit.limiter import Decision, Go, Limiter, NotBefore, Place, Reservation
 from llm_api_client.admit.limits import Limits
 from llm_api_client.admit.rates import Charge
-from llm_api_client.call.answer import cost_of, usage_of
+from llm_api_client.call.answer import cost_of, limits_of, usage_of
 from llm_api_client.call.failure import forget_frames, read_failure, scrub
 from llm_api_client.call.judge import Where, judge_answer, judge_failure
 from llm_api_client.call.retry import RetryPolicy
@@ -275,3 +275,6 @@ class Journey:
         if attempt.usage is not None:
             road.answers.learn(attempt.model, attempt.usage.completion_tokens)
             road.preparer.learn(self._prepared, attempt.usage.prompt_tokens)
+        limits = limits_of(attempt.response)
+        if limits:
+            self.limiter.observe(attempt.model, limits)
