@@ -88,12 +88,19 @@ class APIClient:
         _check_positive("history_limit", history_limit, whole=True, zero=True)
         shared = RateLimit(requests_per_minute=max_requests_per_minute, tokens_per_minute=max_tokens_per_minute)
         self.max_requests_per_minute = max_requests_per_minute
+        """The limit of requests that the client was made with."""
         self.max_tokens_per_minute = max_tokens_per_minute
+        """The limit of tokens that the client was made with."""
         self.max_workers = max_workers or max_requests_per_minute or (os.cpu_count() or 1) * _WORKERS_PER_CPU
+        """Most calls in flight at once, unless a batch says otherwise."""
         self.max_delay_seconds = max_delay_seconds
+        """Longest wait for admission, in seconds."""
         self.api_call = api_call if api_call is not None else litellm_door.completion()
+        """What performs a request; it may be replaced."""
         self.tracker = APIUsageTracker()
+        """What this client's calls cost, used and took."""
         self.history = History(history_limit)
+        """What was asked and what came of it, one entry for each request and batch call."""
         self.failures: list[Result] = []
         """The last batch's failed results, with their errors."""
         self._defaults = {

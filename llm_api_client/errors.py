@@ -4,7 +4,7 @@
 
 - `APICallException`: a call was made, or tried, and the world answered with a failure. `status_code` is the HTTP
   status, and 0 where no HTTP answer came.
-- local refusals: this library decided not to send the request. Nothing was spent.
+- this library's own decisions: the request was not sent, or, where `in_flight` says so, its answer was not waited for.
 """
 
 from typing import Any

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any, overload
 
 from llm_api_client.records import Result
+from llm_api_client.secrets import masked
 
 
 class History(Sequence[dict[str, Any]]):
@@ -22,10 +23,14 @@ class History(Sequence[dict[str, Any]]):
         self._results: deque[Result] = deque(maxlen=limit)
 
     def append(self, result: Result) -> None:
+        """Add the newest entry."""
+        """Keep a result; with a limit reached, the oldest goes."""
         with self._lock:
             self._results.append(result)
 
     def clear(self) -> None:
+        """Forget all entries."""
+        """Forget everything."""
         with self._lock:
             self._results.clear()
 
@@ -62,7 +67,7 @@ class History(Sequence[dict[str, Any]]):
 def entry_of(result: Result) -> dict[str, Any]:
     """A result as a history entry."""
     return {
-        "request": result.request,
+        "request": masked(result.request),  # masked long since; the copy is the reader's own
         "response": plain(result.response),
         "content": result.content,
         "created_at": datetime.fromtimestamp(result.created_at).astimezone().strftime("%Y-%m-%d %H:%M:%S"),

@@ -88,6 +88,7 @@ class Batch:
 
     def give_up(self, why: str, error: type[BatchTimeoutError | BatchInterruptedError]) -> Iterator[Result]:
         """End everything that has not ended, without waiting for it."""
+        yield from self._deal_with_what_has_come()
         in_flight, self._in_flight = self._in_flight, set()
         for journey in in_flight:
             message = f"No answer yet when {why}; the call was under way and may be billed."
@@ -222,6 +223,16 @@ class Batch:
         if held_up and len(self._in_flight) < self._ceiling:
             return "rate limit"
         return "retry" if self._retries and not self._in_flight else ""
+
+    def _deal_with_what_has_come(self) -> Iterator[Result]:
+        """Deal with the calls that have ended before the batch did: they are paid for."""
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except Empty:
+                return
+            if isinstance(message, _Lane) or not isinstance(message[1], BaseException):
+                yield from self._deal_with(message)
 
     def _deal_with(self, message: Any) -> Iterator[Result]:
         if isinstance(message, _Lane):

@@ -189,7 +189,8 @@ class Journey:
             created_at=road.clock.wall(),
             model=model if isinstance(model, str) else None,
         )
-        road.tracker.record_end(succeeded=error is None, sent=last is not None)
+        sent = last is not None or getattr(error, "in_flight", False)
+        road.tracker.record_end(succeeded=error is None, sent=sent)
         road.record(result)
         return result
 

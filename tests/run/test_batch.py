@@ -1,5 +1,7 @@
 """What a batch promises: order, reasons, retries, deadlines. All on a clock that obeys."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -393,6 +395,22 @@ class TestInterrupts:
         assert len(client.history) == 10
         assert all(isinstance(failure.error, BatchInterruptedError) for failure in client.failures)
         assert len(calls.calls) == 3
+
+    def test_answers_that_have_come_are_not_given_up(self, make_client):
+        """Calls that ended before the batch was stopped are answers, even if nobody had looked at them yet."""
+
+        def interrupt(_):
+            while client.tracker.num_api_calls < 4:
+                time.sleep(0.005)
+            time.sleep(0.05)  # from being counted to being handed over
+            raise KeyboardInterrupt
+
+        client, _ = make_client(max_workers=4, latency=1)
+        with pytest.raises(KeyboardInterrupt):
+            client.make_requests(questions(4), on_result=interrupt)
+        answered = [entry for entry in client.history if entry["error"] is None]
+        assert len(answered) == client.tracker.num_api_calls == 4
+        assert client.tracker.status.num_other_errors == 0
 
     def test_a_failing_callback_ends_the_batch_with_its_own_error(self, make_client):
         """What on_result raises reaches the caller, and what was answered is in the history."""
