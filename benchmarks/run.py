@@ -1,0 +1,120 @@
+"""Measures this library beside others, in one command: `python benchmarks/run.py [section ...]`."""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness import envs
+from harness.figures import Table, markdown
+from harness.machine import load, machine
+from harness.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.json"
+DOCS = HERE.parent / "docs" / "benchmarks.md"
+SECTIONS = ("imports", "throughput", "engine", "truncation", "storm", "accuracy")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is asked for; 0 if every section came to its end, whatever it found."""
+    options = _options(arguments)
+    if options.list:
+        for name in SECTIONS:
+            module = importlib.import_module(f"sections.{name}")
+            print(f"{name:12} {(module.__doc__ or '').splitlines()[0]}{'  [long]' if module.LONG else ''}")
+        return 0
+    results: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    chosen = options.sections or ([] if options.update_docs else _short_ones())
+    settings = Settings(options.rounds, options.minutes)
+    failed = []
+    for name in chosen:
+        settings.log(f"== {name}")
+        try:
+            results[name] = _measured(name, settings, options.note)
+        except Exception as error:  # noqa: BLE001  the other sections are still of use
+            settings.log(f"{name} failed: {error}")
+            failed.append(name)
+            continue
+        print(f"\n# {name}\n\n{page(results[name])}\n", flush=True)
+        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    if options.markdown:
+        parts = [f"## {name}\n\n{page(results[name])}" for name in SECTIONS if name in results]
+        options.markdown.write_text("\n\n".join(parts) + "\n")
+    if options.update_docs:
+        DOCS.write_text(renewed(DOCS.read_text(), results))
+    return 1 if failed else 0
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """A section's result as markdown."""
+    ran = result["machine"]
+    versions = "; ".join(
+        f"{env}: " + ", ".join(f"{name} {version}" for name, version in packages.items())
+        for env, packages in result["versions"].items()
+    )
+    memory = f", {ran['memory_gb']} GB" if ran["memory_gb"] else ""
+    facts = (
+        f"{result['date']}; {ran['processor']}, {ran['cpus']} CPUs{memory}, {ran['system']}, {ran['python']}; "
+        f"load average {result['load'][0]} before and {result['load'][1]} after; {versions}."
+    )
+    parts = [f"*{facts} {result['note']}".rstrip() + "*"]
+    parts += [markdown(Table(**table)) for table in result["tables"]]
+    if result["targets"]:
+        lines = [
+            f"| {target['wanted']} | {target['measured']} | {'yes' if target['met'] else 'no'} |"
+            for target in result["targets"]
+        ]
+        parts.append("\n".join(["| target | measured | met |", "|---|---|---|", *lines]))
+    return "\n\n".join(parts)
+
+
+def renewed(text: str, results: Mapping[str, Any]) -> str:
+    """A document with what stands between its markers replaced by the results."""
+    for name, result in results.items():
+        before, start, rest = text.partition(f"<!-- benchmarks: {name} -->")
+        if start:
+            _, end, after = rest.partition("<!-- end -->")
+            text = f"{before}{start}\n\n{page(result)}\n\n{end}{after}"
+    return text
+
+
+def _measured(name: str, settings: Settings, note: str) -> dict[str, Any]:
+    before = load()
+    outcome = importlib.import_module(f"sections.{name}").run(settings)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "load": [before, load()],
+        "note": note,
+        "versions": {env: envs.versions(env) for env in envs.REQUIREMENTS if (envs.HOME / env).exists()},
+        **asdict(outcome),
+    }
+
+
+def _short_ones() -> list[str]:
+    return [name for name in SECTIONS if not importlib.import_module(f"sections.{name}").LONG]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "sections", nargs="*", choices=[*SECTIONS, []], metavar="section", help="default: all short ones"
+    )
+    parser.add_argument("--list", action="store_true", help="say which sections there are")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often everything is repeated")
+    parser.add_argument("--minutes", type=float, metavar="M", help="length of the long runs (default 10)")
+    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where results are kept and added")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write all results there as a page")
+    parser.add_argument("--update-docs", action="store_true", help="write all results into docs/benchmarks.md")
+    parser.add_argument("--note", default="", metavar="TEXT", help="what has to be known of the circumstances")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One module for each section: its docstring says what it measures and why, `run` does it."""
