@@ -170,6 +170,11 @@ class Limiter:
         """Whether any axis needs to know a request's tokens."""
         return any(not gauge.axis.requests for gauge in self._gauges)
 
+    @property
+    def tokens_are_scarce(self) -> bool:
+        """Whether half of a limit on tokens is used, so that a request's size should be known exactly."""
+        return any(not gauge.axis.requests and 2 * gauge.window.used >= gauge.window.limit for gauge in self._gauges)
+
     def room_for_answer(self, prompt_tokens: int) -> int | None:
         """The longest answer that could ever be reserved beside such a prompt; None if nothing limits it."""
         prompt = Charge(prompt_tokens, 0)

@@ -1,9 +1,15 @@
 """What an answer used and cost, read from the answer itself."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from llm_api_client.records import Usage
+
+_LIMIT_HEADERS = {
+    "requests_per_minute": "x-ratelimit-limit-requests",
+    "tokens_per_minute": "x-ratelimit-limit-tokens",
+}
 
 
 def usage_of(response: Any) -> Usage | None:
@@ -14,17 +20,36 @@ def usage_of(response: Any) -> Usage | None:
     return Usage(prompt, completion) if prompt or completion else None
 
 
-def cost_of(response: Any, model: str, usage: Usage | None, price: Callable[[str, Usage], float | None]) -> float | None:
+def cost_of(
+    response: Any, model: str, usage: Usage | None, price: Callable[[str, Usage], float | None]
+) -> float | None:
     """US dollars for the answer, or None where the price or the usage is unknown.
 
     LiteLLM puts its own figure into the answers that it makes; `price` is asked only for those that others made.
     """
-    if usage is None:
-        return None
     hidden = getattr(response, "_hidden_params", None)
-    hidden = hidden if isinstance(hidden, dict) else {}
-    cost = hidden["response_cost"] if "response_cost" in hidden else price(model, usage)
-    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else None
+    if isinstance(hidden, dict) and "response_cost" in hidden:
+        cost = hidden["response_cost"]
+        # Images and rerankings are priced without tokens; 0 without tokens is LiteLLM's figure for an unknown usage.
+        if usage is None and not cost:
+            return None
+    else:
+        cost = None if usage is None else price(model, usage)
+    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost) else None
+
+
+def limits_of(response: Any) -> dict[str, int]:
+    """Limits that the provider names in its headers, by the fields of `RateLimit`.
+
+    OpenAI and Azure name their limits per minute. Groq names its requests per day, which are more than its requests per
+    minute: as a bound they are too high, and harm nobody.
+    """
+    hidden = getattr(response, "_hidden_params", None)
+    headers = hidden.get("additional_headers") if isinstance(hidden, dict) else None
+    if not isinstance(headers, dict):
+        return {}
+    named = ((field, str(headers.get(header, ""))) for field, header in _LIMIT_HEADERS.items())
+    return {field: int(value) for field, value in named if value.isdecimal() and int(value) > 0}
 
 
 def _whole(value: Any) -> int:

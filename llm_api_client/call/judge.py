@@ -1,5 +1,7 @@
 """What the end of a call means. Pure: facts in, verdict out."""
 
+# ruff: noqa: PLR2004  HTTP statuses speak for themselves
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,8 @@ _QUOTA = frozenset(
 )
 _CONTEXT = frozenset({"context_length_exceeded", "string_above_max_length"})
 _CONTENT = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+_RATE = frozenset({"RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceeded"})
+_SPENT = "You exceeded your current quota"
 _RETRYABLE = frozenset({408, 409, 425})
 
 
@@ -66,37 +70,41 @@ def judge_failure(failure: Failure, where: Where, secrets: Collection[str] = ())
 def judge_answer(response: Any, where: Where) -> Verdict:
     """An answer is one that has choices, or that is none of a chat's."""
     choices = getattr(response, "choices", response)
-    if response is None or (isinstance(choices, list) and not choices):
-        message = (
-            f"{where} answered for model {where.model} without any choices. Some servers do so when overloaded; "
-            "if every request fails like this, check base_url."
-        )
-        return Verdict(
-            Kind.TRANSIENT,
-            MalformedResponseError(message, status_code=200, provider=where.provider, model=where.model),
-        )
-    return Verdict(Kind.ANSWERED)
+    if response is not None and not (isinstance(choices, list) and not choices):
+        return Verdict(Kind.ANSWERED)
+    what = "with nothing" if response is None else "without any choices"
+    message = (
+        f"200 from {where} for model {where.model}: it answered {what}. Some servers do so when overloaded; "
+        "if every request fails like this, check base_url."
+    )
+    error = MalformedResponseError(message, status_code=200, provider=where.provider, model=where.model)
+    return Verdict(Kind.TRANSIENT, error)
 
 
-def _classify(failure: Failure, where: Where) -> tuple[Kind, type[APICallException], str]:
-    status, code, text = failure.status, failure.code, failure.message
+def _classify(  # noqa: C901, PLR0912  a table of cases
+    failure: Failure, where: Where
+) -> tuple[Kind, type[APICallException], str]:
+    # Where no HTTP answer came, the exception's own word for it is all there is.
+    status, code, text = failure.status or failure.claimed, failure.code, failure.message
     if failure.no_key or status == 401:
-        cure = "Check the key: pass api_key=..., or set the provider's environment variable (OPENAI_API_KEY, ...)."
-        return Kind.KEY_REFUSED, AuthenticationError, cure
+        return Kind.KEY_REFUSED, AuthenticationError, _cure_for_key(where)
     if failure.timed_out:
         cure = "The provider may bill it all the same. Raise request_timeout if answers take this long."
         return Kind.TRANSIENT, RequestTimeoutError, cure
     if failure.network:
         return Kind.TRANSIENT, NetworkError, "Check base_url, the network, and that the server runs."
     if failure.unreadable:
-        cure = "What came is not a chat completion; check base_url, which often ends in /v1."
+        cure = "If every request fails like this, check base_url, which often ends in /v1."
         return Kind.TRANSIENT, MalformedResponseError, cure
-    if status == 402 or code & _QUOTA or (_says_quota(text) and status == 429 and failure.retry_after is None):
+    if failure.missing_module and not failure.status:
+        cure = f"This call needs a package that is not installed: pip install {failure.missing_module}."
+        return Kind.PERMANENT, InvalidRequestError, cure
+    if status == 402 or code & _QUOTA or _quota_said(failure, status):
         return Kind.QUOTA_SPENT, QuotaExceededError, "Waiting does not help: check the account's plan and billing."
     if status == 429 and "Request too large" in text:
         cure = "It is larger than the provider's whole limit: shorten the prompt or lower max_tokens."
         return Kind.PERMANENT, InvalidRequestError, cure
-    if status == 429:
+    if status == 429 or (status == 200 and code & _RATE):
         return Kind.RATE_LIMITED, RateLimitError, "Lower the client's limits if this happens often."
     if code & _CONTEXT or failure.exception == "ContextWindowExceededError":
         cure = "Shorten the messages, or leave sanitize=True so that they are truncated."
@@ -109,13 +117,24 @@ def _classify(failure: Failure, where: Where) -> tuple[Kind, type[APICallExcepti
         return Kind.PERMANENT, NotFoundError, "Check the model's name, and base_url."
     if 400 <= status < 500 and status not in _RETRYABLE:
         return Kind.PERMANENT, InvalidRequestError, _cure_for_invalid(where, text)
-    if failure.exception == "APIConnectionError":
-        return Kind.TRANSIENT, NetworkError, ""
-    return Kind.TRANSIENT, ServerError, ""
+    cure = "It may pass: make_requests_with_retries tries such requests again." if status else ""
+    return Kind.TRANSIENT, ServerError, cure
 
 
-def _says_quota(text: str) -> bool:
-    return "exceeded your current quota" in text or "credit balance is too low" in text
+def _quota_said(failure: Failure, status: int) -> bool:
+    """Whether money or a day's quota is spent, by the words of providers that have no code for it."""
+    if any("PerDay" in code for code in failure.code):
+        # Google: its retryDelay speaks of the minute all the same.
+        return status == 429
+    if failure.message.startswith("Your credit balance is too low"):
+        return 400 <= status < 500
+    # Google says the same of a minute's quota, and then also when to come back.
+    return status == 429 and failure.retry_after is None and failure.message.startswith(_SPENT)
+
+
+def _cure_for_key(where: Where) -> str:
+    variable = f"{where.provider.upper()}_API_KEY" if where.provider else "OPENAI_API_KEY"
+    return f"Check the key: pass api_key=..., or set the provider's environment variable, such as {variable}."
 
 
 def _cure_for_invalid(where: Where, text: str) -> str:

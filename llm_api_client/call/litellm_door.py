@@ -5,29 +5,34 @@ global of LiteLLM's may be changed: inner retries that no limiter sees, connecti
 advertisements on standard output.
 """
 
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from types import ModuleType
 from typing import Any
 
-from llm_api_client.errors import ConfigurationError
+from llm_api_client.call.connections import connect, exchange
+from llm_api_client.call.failure import note_heard, scrub
+from llm_api_client.errors import ClientClosedError, ConfigurationError
 from llm_api_client.records import ModelFacts, Usage
+from llm_api_client.secrets import is_secret_name
 
 OWN_CALL = "llm-api-client-"
 """Begins the call id of every call sent through this door, so that a callback can tell them from others."""
 
 _NO_INNER_RETRIES = {"max_retries": 0, "num_retries": 0}
-# Their LiteLLM routes take an `HTTPHandler` as `client=` and ignore anything else.
+# Their LiteLLM routes send over the `HTTPHandler` that is passed as `client=`. Others would ignore it.
 _HTTPX_ROUTES = frozenset(
     {
-        "anthropic", "cohere", "cohere_chat", "deepseek", "fireworks_ai", "gemini", "groq", "hosted_vllm", "mistral",
-        "ollama", "ollama_chat", "openrouter", "together_ai", "xai",
+        "anthropic", "deepseek", "fireworks_ai", "gemini", "groq", "hosted_vllm", "mistral", "ollama", "ollama_chat",
+        "openrouter", "together_ai", "xai",
     }
 )  # fmt: skip
 # Tokenizers that LiteLLM would download: each count without network would wait about 24 s (and is not remembered).
 _DOWNLOADED_TOKENIZERS = frozenset({"cohere", "llama2", "llama3"})
+_DOWNLOADED_FOR = ("command-r", "llama-2", "llama-3", "replicate")
 _MODELS_WITH_SEPARATE_WINDOWS = ("gemini", "gpt-5")
 
 
@@ -42,17 +47,25 @@ def append_success_callback(callback: Callable[..., None]) -> None:
     callbacks = _litellm().success_callback
     if callback not in callbacks:
         callbacks.append(callback)
+    with suppress(AttributeError, ImportError):
+        # What calls functions is made at LiteLLM's first call only: functions that come later would never be called
+        # if that one found callbacks, but none that is a function. (LiteLLM's Gemini route adds such a one.)
+        from litellm.integrations.custom_logger import CustomLogger  # noqa: PLC0415
+        from litellm.litellm_core_utils import litellm_logging  # noqa: PLC0415
+
+        if litellm_logging.customLogger is None:
+            litellm_logging.customLogger = CustomLogger()
 
 
 def price(model: str, usage: Usage) -> float | None:
     """US dollars for `usage` by LiteLLM's table, or None where it has no price for `model`."""
-    try:
-        prompt, answer = _litellm().cost_per_token(
-            model=model, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
-        )
-    except Exception:  # noqa: BLE001  LiteLLM raises several unrelated classes for a model that it does not know
-        return None
-    return float(prompt + answer)
+    parts = _or_none(
+        _litellm().cost_per_token,
+        model=model,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+    )
+    return None if parts is None else float(sum(parts))
 
 
 class Facts:
@@ -61,17 +74,17 @@ class Facts:
     def facts(self, model: str, params: Mapping[str, Any]) -> ModelFacts:
         """All that LiteLLM knows of `model`, asked as `params` would ask it."""
         litellm = _litellm()
-        with _quiet(litellm):
-            try:
-                _, provider, _, _ = litellm.get_llm_provider(
-                    model=model,
-                    custom_llm_provider=params.get("custom_llm_provider"),
-                    api_base=params.get("api_base") or params.get("base_url"),
-                )
-            except Exception:  # noqa: BLE001  an unknown provider is a fact, not a failure
-                return ModelFacts(model)
-            supported = _or_none(litellm.get_supported_openai_params, model=model, custom_llm_provider=provider)
-            info = _or_none(litellm.get_model_info, model=model, custom_llm_provider=provider)
+        found = _or_none(
+            litellm.get_llm_provider,
+            model=model,
+            custom_llm_provider=params.get("custom_llm_provider"),
+            api_base=params.get("api_base") or params.get("base_url"),
+        )
+        if found is None:
+            return ModelFacts(model)
+        provider = found[1]
+        supported = _or_none(litellm.get_supported_openai_params, model=model, custom_llm_provider=provider)
+        info = _or_none(litellm.get_model_info, model=model, custom_llm_provider=provider)
         if supported is None and info is None:
             return ModelFacts(model, provider)
         name = model.rpartition("/")[2]
@@ -87,9 +100,7 @@ class Facts:
 
     def max_input_tokens(self, model: str) -> int | None:
         """Largest prompt of `model` in tokens, or None if LiteLLM does not know it."""
-        litellm = _litellm()
-        with _quiet(litellm):
-            info = _or_none(litellm.get_model_info, model=model) or {}
+        info = _or_none(_litellm().get_model_info, model=model) or {}
         return info.get("max_input_tokens") or info.get("max_tokens")
 
     def count_tokens(self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> int:
@@ -119,9 +130,14 @@ class Facts:
 
     def _check_tokenizer(self, model: str) -> None:
         _litellm()
-        from litellm.utils import huggingface_tokenizer_kind  # noqa: PLC0415
-
-        if huggingface_tokenizer_kind(model) in _DOWNLOADED_TOKENIZERS:
+        try:
+            from litellm.utils import huggingface_tokenizer_kind  # noqa: PLC0415
+        except ImportError:
+            # Another version of LiteLLM: by the names that have needed a download so far.
+            downloaded = any(name in model.lower() for name in _DOWNLOADED_FOR)
+        else:
+            downloaded = huggingface_tokenizer_kind(model) in _DOWNLOADED_TOKENIZERS
+        if downloaded:
             message = f"The tokenizer of {model} is not on this machine."
             raise LookupError(message)
 
@@ -129,34 +145,53 @@ class Facts:
 class Sender:
     """Sends a client's calls: `api_call(**params)` without inner retries, on connections of its own.
 
-    Only LiteLLM's own `completion` gets the connections; another callable gets the request and nothing more.
+    Only LiteLLM's own `completion` gets the connections; another callable gets the request, and is told not to retry.
     """
 
     def __init__(self, api_call: Callable[..., Any], *, is_litellm: bool) -> None:
         self._api_call = api_call
         self._is_litellm = is_litellm
-        # The lock guards the connections and SDK clients, and that they are made once.
+        # The lock guards the connections and SDK clients, that they are made once, and not after the end.
         self._lock = Lock()
         self._http: Any = None
         self._clients: dict[tuple[Any, ...], Any] = {}
+        self._closed = False
 
-    def __call__(self, params: Mapping[str, Any], provider: str | None) -> Any:
-        """Perform one call, a streamed one to its end; raises whatever the callable raises."""
+    def __call__(
+        self, params: Mapping[str, Any], provider: str | None, on_sent: Callable[[], None] = lambda: None
+    ) -> Any:
+        """Perform one call, a streamed one to its end; raises whatever the callable raises.
+
+        `on_sent` is called when the request leaves, as nearly as can be told; never, if it did not leave.
+        """
         sent = {**params, **_NO_INNER_RETRIES}
         if not self._is_litellm:
+            on_sent()
             return _collected(self._api_call(**sent), params)
         litellm = _litellm()
         sent.setdefault("litellm_call_id", OWN_CALL + uuid.uuid4().hex)
-        if "client" not in params and provider is not None:
-            client = self._client(litellm, params, provider)
-            if client is not None:
-                sent["client"] = client
-        with _quiet(litellm):
-            return _collected(self._api_call(**sent), params)
+        own = None if "client" in params or provider is None else self._client(litellm, params, provider)
+        if own is None:
+            on_sent()
+        else:
+            sent["client"] = own
+        with _settings(litellm, **_settings_of_call(params)), exchange(params.get("timeout"), on_sent) as wire:
+            try:
+                if params.get("stream"):
+                    _ask_for_usage(litellm, sent, provider)
+                response = _collected(self._api_call(**sent), params)
+            except Exception as raised:
+                if own is not None:
+                    note_heard(raised, wire.heard())
+                scrub(raised, _keys_of_the_house(litellm))
+                raise
+        on_sent()  # Once more, in case LiteLLM went another way: an answer proves that the request left.
+        return response
 
     def close(self) -> None:
-        """Close the connections; calls in flight fail."""
+        """Close the connections; calls in flight fail, and no further one is made."""
         with self._lock:
+            self._closed = True
             self._clients.clear()
             http, self._http = self._http, None
         if http is not None:
@@ -164,21 +199,28 @@ class Sender:
 
     def _client(self, litellm: ModuleType, params: Mapping[str, Any], provider: str) -> Any:
         """A client for LiteLLM to use, or None where LiteLLM's own must do."""
-        if provider == "openai" and litellm.client_session is None:
-            from litellm.llms.openai.common_utils import get_openai_credentials  # noqa: PLC0415
-
-            base, key, organization = get_openai_credentials(
-                params.get("api_base") or params.get("base_url"), params.get("api_key"), params.get("organization")
-            )
+        if provider not in _HTTPX_ROUTES and provider != "openai":
+            return None
+        if params.get("ssl_verify") is not None:
+            return None
+        try:
+            if _wants_its_own(litellm):
+                return None
+            if provider in _HTTPX_ROUTES:
+                return self._cached(("httpx",), self._http_handler)
+            base, key, organization = _openai_credentials(params)
             if not key:
                 return None
             return self._cached(("openai", base, key, organization), self._openai_client)
-        if provider in _HTTPX_ROUTES:
-            return self._cached(("httpx",), self._http_handler)
-        return None
+        except (AttributeError, ImportError, TypeError, ValueError):
+            # Another version of LiteLLM or of the SDK: its own connections are fewer, and serve as well.
+            return None
 
     def _cached(self, identity: tuple[Any, ...], make: Callable[..., Any]) -> Any:
         with self._lock:
+            if self._closed:
+                message = "The client was closed while this call was about to be sent."
+                raise ClientClosedError(message)
             client = self._clients.get(identity)
             if client is None:
                 client = self._clients[identity] = make(*identity[1:])
@@ -190,7 +232,7 @@ class Sender:
         class WithoutRetries(openai.OpenAI):
             """LiteLLM sets `max_retries` on the client it is given; here it stays 0."""
 
-            max_retries = property(lambda _: 0, lambda _, __: None)  # type: ignore[assignment]
+            max_retries = property(lambda _: 0, lambda _, __: None)
 
         return WithoutRetries(
             base_url=base, api_key=key, organization=organization, http_client=self._connections()
@@ -202,45 +244,88 @@ class Sender:
         return HTTPHandler(client=self._connections())
 
     def _connections(self) -> Any:
-        """One pool for all, with as many connections as calls in flight, all kept alive. Called under the lock."""
+        """One pool for all providers and keys. Called under the lock."""
         if self._http is None:
-            import httpx  # noqa: PLC0415
-            from litellm.llms.custom_httpx.http_handler import get_ssl_configuration  # noqa: PLC0415
+            from litellm.llms.custom_httpx import http_handler  # noqa: PLC0415
 
-            self._http = httpx.Client(
-                verify=get_ssl_configuration(),
-                follow_redirects=True,
-                timeout=None,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            self._http = connect(
+                verify=http_handler.get_ssl_configuration(),
+                cert=os.getenv("SSL_CERTIFICATE", _litellm().ssl_certificate),
+                headers=http_handler.get_default_headers(),
             )
         return self._http
 
 
-_quiet_lock = Lock()
-_quiet_users = 0
-_quiet_was = False
+def _openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    """Base URL, key and organization of a call to OpenAI, from wherever LiteLLM takes them."""
+    from litellm.llms.openai.common_utils import get_openai_credentials as find  # noqa: PLC0415
+
+    base, key, organization = find(
+        params.get("api_base") or params.get("base_url"), params.get("api_key"), params.get("organization")
+    )
+    return base, key, organization
+
+
+def _wants_its_own(litellm: ModuleType) -> bool:
+    """Whether the user has set LiteLLM up to connect in a way that these connections would not."""
+    return bool(
+        litellm.client_session is not None
+        or litellm.force_ipv4
+        or getattr(litellm, "http2", None)
+        or getattr(litellm, "sync_transport", None) is not None
+        or getattr(litellm, "network_mock", False)
+        or os.getenv("LITELLM_HTTP2")
+    )
+
+
+def _keys_of_the_house(litellm: ModuleType) -> set[str]:
+    """Keys that LiteLLM finds by itself, in the environment and among its settings."""
+    found = {value for name, value in os.environ.items() if is_secret_name(name)}
+    found |= {value for name, value in vars(litellm).items() if name.endswith("_key") and isinstance(value, str)}
+    return found
+
+
+def _ask_for_usage(litellm: ModuleType, sent: dict[str, Any], provider: str | None) -> None:
+    """A streamed answer says what it used only if it is asked to; LiteLLM would guess."""
+    supported = _or_none(litellm.get_supported_openai_params, model=sent.get("model"), custom_llm_provider=provider)
+    if "stream_options" in (supported or ()):
+        sent.setdefault("stream_options", {"include_usage": True})
+
+
+def _settings_of_call(params: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {"suppress_debug_info": True, "num_retries": None}
+    # At a stream's end LiteLLM counts what the provider did not, and would download the tokenizer for it.
+    if params.get("stream"):
+        settings["disable_hf_tokenizer_download"] = True
+    return settings
+
+
+_settings_lock = Lock()
+# Setting: calls that hold it, and its value before the first of them. Guarded by the lock.
+_held: dict[str, tuple[int, Any]] = {}
 
 
 @contextmanager
-def _quiet(litellm: ModuleType) -> Iterator[None]:
-    """LiteLLM prints advertisements on standard output unless a setting of its module says not to.
+def _settings(litellm: ModuleType, **settings: Any) -> Iterator[None]:
+    """Hold settings of LiteLLM's module, which has no such switch for one call.
 
-    There is no such switch for one call, so the setting is held while any call is under way, and the last one out
-    puts it back as it was.
+    It prints advertisements on standard output, and retries by a number of its own behind any limiter's back. The last
+    call under way puts back what the first found; a setting that somebody else changes meanwhile stays theirs.
     """
-    global _quiet_users, _quiet_was  # noqa: PLW0603
-    with _quiet_lock:
-        if _quiet_users == 0:
-            _quiet_was = litellm.suppress_debug_info
-            litellm.suppress_debug_info = True
-        _quiet_users += 1
+    with _settings_lock:
+        for name, value in settings.items():
+            users, was = _held.get(name, (0, None))
+            _held[name] = (users + 1, was if users else getattr(litellm, name, None))
+            setattr(litellm, name, value)
     try:
         yield
     finally:
-        with _quiet_lock:
-            _quiet_users -= 1
-            if _quiet_users == 0:
-                litellm.suppress_debug_info = _quiet_was
+        with _settings_lock:
+            for name, value in settings.items():
+                users, was = _held[name]
+                _held[name] = (users - 1, was)
+                if users == 1 and getattr(litellm, name, value) == value:
+                    setattr(litellm, name, was)
 
 
 def _litellm() -> ModuleType:
@@ -249,18 +334,26 @@ def _litellm() -> ModuleType:
     except ImportError as missing:
         message = f"LiteLLM cannot be imported ({missing}); install it with: pip install litellm"
         raise ConfigurationError(message) from missing
-    return litellm
+    module: ModuleType = litellm
+    return module
 
 
 def _or_none(ask: Callable[..., Any], **arguments: Any) -> Any:
-    try:
-        return ask(**arguments)
-    except Exception:  # noqa: BLE001  LiteLLM raises several unrelated classes for a model that it does not know
-        return None
+    with _settings(_litellm(), suppress_debug_info=True):
+        try:
+            return ask(**arguments)
+        except Exception:  # noqa: BLE001  LiteLLM raises several unrelated classes for a model that it does not know
+            return None
 
 
 def _collected(response: Any, params: Mapping[str, Any]) -> Any:
     """A streamed answer as if it had not been streamed; any other as it is."""
     if not params.get("stream") or hasattr(response, "choices"):
         return response
-    return _litellm().stream_chunk_builder(list(response), messages=params.get("messages"))
+    litellm = _litellm()
+    whole = litellm.stream_chunk_builder(list(response), messages=params.get("messages"))
+    hidden = getattr(whole, "_hidden_params", None)
+    if isinstance(hidden, dict) and _or_none(litellm.get_model_info, model=params.get("model")) is None:
+        # LiteLLM prices it by the name that the answer gives, which another provider's price list may know.
+        hidden["response_cost"] = None
+    return whole

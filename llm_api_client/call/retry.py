@@ -10,7 +10,7 @@ from llm_api_client.errors import ConfigurationError
 class RetryPolicy:
     """How long to wait before a failed request is tried again.
 
-    The wait is drawn evenly from 0 to `initial_delay × multiplier ** (attempt - 1)` seconds, at most `max_delay`
+    The wait is drawn evenly from 0 to `initial_delay * multiplier ** (attempt - 1)` seconds, at most `max_delay`
     ("full jitter", Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), and is never shorter
     than the provider's Retry-After.
 
@@ -36,18 +36,24 @@ class RetryPolicy:
 
     def delay(self, attempt: int, retry_after: float | None, chance: float) -> float:
         """Seconds to wait after the `attempt`-th failure (from 1); `chance` is a random number from 0 to 1."""
-        # The exponent is bounded because a float overflows after some 1,000 doublings.
-        longest = min(self.max_delay, self.initial_delay * self.multiplier ** min(attempt - 1, 64))
-        drawn = chance * longest
+        drawn = chance * self._longest(attempt)
         # Those told the same moment must not all come back at it.
         return drawn if retry_after is None else retry_after + min(drawn, 1.0)
 
     def pause(self, refusals: int, retry_after: float | None, chance: float) -> float:
         """Seconds for which a limit lets nothing go after the `refusals`-th 429 in a row to one request (from 1)."""
-        if retry_after is not None:
-            return retry_after
-        longest = min(self.max_delay, self.initial_delay * self.multiplier ** min(refusals - 1, 64))
-        return longest * (1 + chance) / 2
+        if retry_after is None:
+            return self._longest(refusals) * (1 + chance) / 2
+        # A hint that was followed and refused again was too short: "0" would otherwise be asked again without end.
+        least = 0.0 if refusals <= 1 else min(self._longest(refusals), 1.0) * (1 + chance) / 2
+        return max(retry_after, least)
+
+    def _longest(self, attempt: int) -> float:
+        try:
+            grown = float(self.multiplier) ** (attempt - 1)
+        except OverflowError:
+            return self.max_delay if self.initial_delay else 0.0
+        return min(self.max_delay, self.initial_delay * grown)
 
 
 class RetryBudget:

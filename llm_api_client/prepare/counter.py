@@ -19,13 +19,10 @@ MOST_COUNTED = 1_000_000
 SAMPLE_PIECES = 50
 SAMPLE_LENGTH = 1_000
 
-QUICKLY_COUNTED = 1_500
-"""Estimated tokens up to which a count takes no longer than the rest of preparing."""
-
 REPORTS_TO_TRUST = 20
-"""Reports of a provider after which the estimates for its model are taken for counts of longer prompts."""
+"""Reports of a provider after which the estimates for its model may stand in for counts."""
 
-_MEMORY = 0.8
+_MEMORY = 0.95
 """How much of what was learned of a model is left after one more report."""
 _RATIO_FLOOR, _RATIO_CEILING = 0.2, 5.0
 
@@ -76,14 +73,14 @@ class TokenCounter:
         """Tokens of a prompt from its length, corrected by what was reported for the model before."""
         return round(estimate_tokens(messages, tools) * self._ratio(model))
 
-    def estimate_will_do(self, model: str, messages: Sequence[object], tools: Any = None) -> bool:
-        """Whether a count would cost more than it tells.
+    def has_learned(self, model: str) -> bool:
+        """Whether the estimates for a model are corrected by enough reports to stand in for counts.
 
         Providers themselves charge their limits by characters (OpenAI, "Rate limits": an estimate "based on the
         character count"); what an estimate is off by is settled when the answer comes.
         """
         _, _, reports = self._seen.get(model, (0.0, 0.0, 0))
-        return reports >= REPORTS_TO_TRUST and estimate_tokens(messages, tools) > QUICKLY_COUNTED
+        return reports >= REPORTS_TO_TRUST
 
     def learn(self, model: str, messages: Sequence[object], tools: Any, reported: int) -> None:
         """Correct the estimates to come by what the provider counted for this prompt."""

@@ -69,14 +69,16 @@ class Preparer:
         self._said: set[tuple[str, ...]] = set()
         self._facts: dict[tuple[str, str, str], ModelFacts] = {}
 
-    def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool = True) -> Prepared:
+    def prepare(
+        self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool = True, exactly: bool = True
+    ) -> Prepared:
         """The request as it will be sent, and its size. The request itself is not changed.
 
         Args:
             request: A request that `check_request` let pass.
             sanitize: Whether to drop what the model does not take, and to mind its context size.
-            count_prompt: Whether `prompt_tokens` should be counted; without, an estimate will do. Long prompts are
-                estimated all the same once the estimates for their model have proved right.
+            count_prompt: Whether `prompt_tokens` matters; without, an estimate will do.
+            exactly: Whether it must be counted, even if the estimates for the model have been corrected by now.
 
         Raises:
             ContextWindowExceededError: The prompt is too long, and `on_context_overflow` is "error", or it cannot be
@@ -91,7 +93,7 @@ class Preparer:
             limit = self._prompt_limit(facts, params) if self._on_overflow != "ignore" else None
         messages, tools = _prompt_of(params), params.get("tools")
         fits = limit is None or most_tokens(messages, tools) <= limit
-        if fits and (not count_prompt or self._counter.estimate_will_do(model, messages, tools)):
+        if fits and not (count_prompt and (exactly or not self._counter.has_learned(model))):
             tokens = self._counter.estimate(model, messages, tools)
         else:
             tokens = self._counter.count(model, messages, tools)

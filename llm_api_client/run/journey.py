@@ -27,7 +27,7 @@ _NOTHING_GENERATED = Usage(0, 0)
 class Prepares(Protocol):
     """The first station: makes a request fit its model, and learns how well it counted."""
 
-    def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool) -> Prepared:
+    def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool, exactly: bool) -> Prepared:
         """The request as it will be sent, and its size."""
 
     def learn(self, prepared: Prepared, prompt_tokens: int) -> None:
@@ -55,7 +55,7 @@ class Road:
         preparer: Makes a request fit its model.
         limits: Which limiter admits which model.
         answers: Expected lengths of answers.
-        send: Performs a call; takes the parameters and the provider's name.
+        send: Performs a call; takes the parameters, the provider's name, and what to call when the request leaves.
         price: US dollars for a model's usage, for answers that don't say what they cost.
         retry: How long to wait after failures.
         tracker: Counts every call.
@@ -70,7 +70,7 @@ class Road:
     preparer: Prepares
     limits: Limits
     answers: AnswerLengths
-    send: Callable[[Mapping[str, Any], str | None], Any]
+    send: Callable[[Mapping[str, Any], str | None, Callable[[], None]], Any]
     price: Callable[[str, Usage], float | None]
     retry: RetryPolicy
     tracker: Tracks
@@ -125,7 +125,10 @@ class Journey:
             defaults = {name: value for name, value in defaults.items() if name != "api_base"}
         self.limiter = road.limits.of(self.request["model"])
         self._prepared = road.preparer.prepare(
-            {**defaults, **self.request}, sanitize=road.sanitize, count_prompt=self.limiter.counts_tokens
+            {**defaults, **self.request},
+            sanitize=road.sanitize,
+            count_prompt=self.limiter.counts_tokens,
+            exactly=self.limiter.tokens_are_scarce,
         )
 
     def ask(self, place: Place) -> Decision:
@@ -225,15 +228,14 @@ class Journey:
             prepared.model, prepared.provider, prepared.params.get("api_base") or prepared.params.get("base_url")
         )
         response = None
-        self._reservation.start()
-        sent_at = road.clock.now()
+        began = road.clock.now()
         try:
-            response = road.send(prepared.params, prepared.provider)
+            response = road.send(prepared.params, prepared.provider, self._reservation.start)
         except Exception as raised:  # noqa: BLE001  whatever it is, it has a meaning, and the judge says which
             verdict = self._judged(raised, where)
         else:
             verdict = judge_answer(response, where)
-        latency = road.clock.now() - sent_at
+        latency = road.clock.now() - began
         usage = usage_of(response)
         attempt = Attempt(
             model=prepared.model,
@@ -273,6 +275,8 @@ class Journey:
             self.attempts += 1
         refused = getattr(verdict.error, "status_code", 0) >= 400  # noqa: PLR2004  an HTTP error: nothing was generated
         self._reservation.settle(attempt.usage or (_NOTHING_GENERATED if refused else None))
+        # What never left this machine takes nothing of the limits; of what did, this changes nothing.
+        self._reservation.cancel()
         if attempt.usage is not None:
             road.answers.learn(attempt.model, attempt.usage.completion_tokens)
             road.preparer.learn(self._prepared, attempt.usage.prompt_tokens)

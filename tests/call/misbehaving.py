@@ -11,12 +11,16 @@ from typing import Any, Literal, Self
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server answers, and how: "cut" announces more than it sends, "reset" and "hang" send nothing."""
+    """What the server answers, and how: "cut" announces more than it sends, "reset" and "hang" send nothing.
+
+    "gather" answers when `together` requests are in flight at once, and with 503 if they never are.
+    """
 
     status: int = 200
     body: Any = ""
     headers: dict[str, str] = field(default_factory=dict)
-    manner: Literal["send", "cut", "reset", "hang"] = "send"
+    manner: Literal["send", "cut", "reset", "hang", "gather"] = "send"
+    together: int = 0
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Hit:
     body: dict[str, Any]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+
 class MisbehavingServer:
     """Answers every POST with `reply`, and remembers what it was sent in `hits`."""
 
@@ -33,12 +42,14 @@ class MisbehavingServer:
         self.reply = Reply()
         self.hits: list[Hit] = []
         self.released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._gathered = threading.Condition()
+        self._here = 0
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def base_url(self) -> str:
+        """Its address, as an OpenAI-compatible client takes it."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> Self:
@@ -50,6 +61,13 @@ class MisbehavingServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def gather(self, together: int) -> bool:
+        """Wait until so many are here; whether they came."""
+        with self._gathered:
+            self._here += 1
+            self._gathered.notify_all()
+            return self._gathered.wait_for(lambda: self._here >= together, timeout=20)
 
     def _handler(server: "MisbehavingServer") -> type[BaseHTTPRequestHandler]:  # noqa: N805  `self` is the handler's
         class Handler(BaseHTTPRequestHandler):
@@ -70,9 +88,12 @@ class MisbehavingServer:
                     self.connection.close()
                     self.close_connection = True
                     return
+                status = reply.status
+                if reply.manner == "gather" and not server.gather(reply.together):
+                    status = 503
                 body = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
                 sent = body.encode()
-                self.send_response_only(reply.status)
+                self.send_response_only(status)
                 for name, value in {"content-type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(sent) * (2 if reply.manner == "cut" else 1)))

@@ -328,17 +328,19 @@ def test_estimates_are_corrected_by_what_is_reported(make: MakePreparer) -> None
     assert preparer.prepare(asked, sanitize=True, count_prompt=False).prompt_tokens == 500
 
 
-def test_long_prompts_are_counted_until_their_estimates_are_trusted(make: MakePreparer) -> None:
-    """Once enough reports have corrected them, estimates stand in for counts of long prompts, and only of those."""
+def test_prompts_are_counted_until_their_estimates_are_trusted(make: MakePreparer) -> None:
+    """Once enough reports have corrected them, estimates stand in for counts, where those need not be exact."""
     preparer, door = make(replace(FACTS, max_input_tokens=10**9))
-    long, short = request("a" * 8_000), request("a" * 400)
-    exact = preparer.prepare(long, sanitize=True).prompt_tokens
+    asked = request("a" * 8_000)
+    exact = preparer.prepare(asked, sanitize=True).prompt_tokens
     for _ in range(REPORTS_TO_TRUST):
-        preparer.learn(preparer.prepare(long, sanitize=True), exact)
+        counts = door.times("count")
+        preparer.learn(preparer.prepare(asked, sanitize=True, exactly=False), exact)
+        assert door.times("count") == counts + 1
     counts = door.times("count")
-    assert preparer.prepare(long, sanitize=True).prompt_tokens == pytest.approx(exact, rel=0.01)
+    assert preparer.prepare(asked, sanitize=True, exactly=False).prompt_tokens == pytest.approx(exact, rel=0.01)
     assert door.times("count") == counts
-    preparer.prepare(short, sanitize=True)
+    assert preparer.prepare(asked, sanitize=True).prompt_tokens == exact
     assert door.times("count") == counts + 1
 
 

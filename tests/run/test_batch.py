@@ -129,6 +129,32 @@ class TestLimits:
         assert second - first < 1
         assert 60 <= third - first < 61
 
+    def test_a_request_ages_from_when_it_left(self, make_client, clock):
+        """What a call does before its bytes leave does not age its charge: the provider has not seen it yet."""
+        client, _ = make_client(rpm=2)
+        left = []
+
+        def send(params, provider, on_sent):
+            clock.sleep(5 if len(left) < 2 else 0)
+            left.append(clock.now())
+            on_sent()
+            return ScriptedAnswer()
+
+        client._sender = send
+        client.make_requests(questions(3))
+        assert left[2] - max(left[:2]) >= 60
+
+    def test_what_never_left_takes_nothing_of_the_limits(self, make_client, clock):
+        """A call that fails before anything was sent gives its admission back."""
+        client, _ = make_client(rpm=2)
+
+        def send(params, provider, on_sent):
+            raise OSError("no route")
+
+        client._sender = send
+        client.make_requests(questions(10))
+        assert clock.now() < 5
+
     def test_the_limit_holds_over_batches(self, make_client):
         """Two calls of make_requests share the client's window."""
         client, calls = make_client(rpm=2)

@@ -1,0 +1,104 @@
+"""A client's own HTTP connections, and what came over them for each call.
+
+LiteLLM's exceptions do not say reliably what a server answered: a page instead of JSON becomes a status of 500, and
+some routes lose the headers. So the connections remember the last answer of the call that each thread has under way.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+from llm_api_client.call.failure import Heard
+
+DEFAULT_TIMEOUT = 600.0
+"""Seconds for a call that names no timeout; what LiteLLM takes for most providers."""
+
+
+KEPT_SECONDS = 30.0
+"""How long an idle connection is kept; most servers keep theirs for a minute or more."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What one call sent over these connections, and what came back.
+
+    Attributes:
+        timeout: The call's timeout, as `httpx.Timeout` takes it.
+        on_sent: Called when bytes leave, on a connection that stands: what comes before, from LiteLLM's first use to a
+            handshake, may take a second.
+        sent: Whether a request went out.
+        answer: The last answer, or None where none came whole.
+    """
+
+    timeout: Any = DEFAULT_TIMEOUT
+    on_sent: Callable[[], None] = lambda: None
+    sent: bool = False
+    answer: Any = field(default=None, repr=False)
+
+    def trace(self, event: str, _: Any) -> None:
+        """What `httpcore` tells of a request's way (its "trace" extension)."""
+        if event.endswith(".send_request_headers.started"):
+            self.on_sent()
+
+    def heard(self) -> Heard:
+        """The answer as plain facts."""
+        if self.answer is None:
+            return Heard(sent=self.sent)
+        try:
+            text = self.answer.text
+        except Exception:  # noqa: BLE001  a stream that was not read to its end
+            text = ""
+        headers = {name.lower(): value for name, value in self.answer.headers.items()}
+        return Heard(self.answer.status_code, headers, text)
+
+
+class _Current(threading.local):
+    exchange: Exchange | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def exchange(timeout: Any, on_sent: Callable[[], None]) -> Iterator[Exchange]:
+    """Watch what this thread sends and hears over any client's connections."""
+    before, _current.exchange = _current.exchange, Exchange(DEFAULT_TIMEOUT if timeout is None else timeout, on_sent)
+    try:
+        yield _current.exchange
+    finally:
+        _current.exchange = before
+
+
+def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
+    """An `httpx.Client` with as many connections as calls in flight, all kept alive, and no cookies.
+
+    Proxies come from the environment, as they do for LiteLLM's own clients.
+    """
+    import httpx  # noqa: PLC0415  slow to import, and needed with LiteLLM only
+
+    class Connections(httpx.Client):
+        def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+            current = _current.exchange or Exchange()
+            # Some of LiteLLM's routes do not hand the call's timeout on, and their calls would wait for ever.
+            if not any(request.extensions.get("timeout", {}).values()):
+                request.extensions["timeout"] = httpx.Timeout(current.timeout).as_dict()
+            request.extensions["trace"] = current.trace
+            current.sent, current.answer = True, None
+            response = super().send(request, **options)
+            current.answer = response
+            return response
+
+    return Connections(
+        verify=verify,
+        cert=cert,
+        headers=dict(headers),
+        # One pool serves many keys; a cookie that one of them is given is no other's business.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        follow_redirects=True,
+        timeout=None,
+        # Kept for longer than httpx would (5 s): with hundreds of connections each is idle for a while.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT_SECONDS),
+    )
