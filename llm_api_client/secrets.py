@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 MASK = "***"
@@ -32,7 +33,13 @@ _SECRET_TEXT = re.compile(
 
 def is_secret_name(name: object) -> bool:
     """Whether a parameter or header of this name holds a secret."""
-    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
+    return isinstance(name, str) and _names_a_secret(name)
+
+
+@lru_cache(maxsize=1_024)
+def _names_a_secret(name: str) -> bool:
+    # The same few names come with every request.
+    return _SECRET_NAME.search(name) is not None
 
 
 def masked(value: Any) -> Any:

@@ -171,6 +171,11 @@ class Limiter:
         return any(not gauge.axis.requests for gauge in self._gauges)
 
     @property
+    def is_paused(self) -> bool:
+        """Whether a provider asked to wait until later than now."""
+        return self._clock.now() < self._paused_until
+
+    @property
     def tokens_are_scarce(self) -> bool:
         """Whether half of a limit on tokens is used, so that a request's size should be known exactly."""
         return any(not gauge.axis.requests and 2 * gauge.window.used >= gauge.window.limit for gauge in self._gauges)

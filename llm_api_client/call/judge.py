@@ -24,9 +24,7 @@ from llm_api_client.errors import (
 from llm_api_client.records import Kind, Verdict
 from llm_api_client.secrets import scrubbed
 
-_QUOTA = frozenset(
-    {"billing_hard_limit_reached", "billing_not_active", "credit_balance_too_low", "insufficient_quota"}
-)
+_QUOTA = frozenset({"billing_hard_limit_reached", "billing_not_active", "credit_balance_too_low", "insufficient_quota"})
 _CONTEXT = frozenset({"context_length_exceeded", "string_above_max_length"})
 _CONTENT = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 _RATE = frozenset({"RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceeded"})

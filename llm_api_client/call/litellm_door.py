@@ -234,9 +234,7 @@ class Sender:
 
             max_retries = property(lambda _: 0, lambda _, __: None)
 
-        return WithoutRetries(
-            base_url=base, api_key=key, organization=organization, http_client=self._connections()
-        )
+        return WithoutRetries(base_url=base, api_key=key, organization=organization, http_client=self._connections())
 
     def _http_handler(self) -> Any:
         from litellm.llms.custom_httpx.http_handler import HTTPHandler  # noqa: PLC0415

@@ -3,7 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -20,6 +20,10 @@ from llm_api_client.records import Kind, Result, Verdict
 from llm_api_client.run.journey import Journey, Road
 from llm_api_client.run.progress import Progress
 from llm_api_client.run.workers import Workers
+
+MOST_READY = 8
+"""Calls that wait, admitted, for a thread while all are busy. Without them each thread that ends a call would wait for
+this one, which under load costs more than all else that is done for a call here."""
 
 LOOK_AHEAD = 1_000
 """Requests taken from the input ahead of their turn, to find one whose own limit lets it go while others wait."""
@@ -63,11 +67,17 @@ class Batch:
         self._deadline = inf if timeout is None else self._clock.now() + timeout
         self._progress = progress
         self._inbox: SimpleQueue[Any] = SimpleQueue()
-        self._workers = Workers("llm-api-client")
+        self._workers: Workers[Journey] = Workers(workers, "llm-api-client")
+        # Calls that are admitted and handed over: those under way, and a few for the threads to go on with at once.
+        self._room = workers + min(workers // 4, MOST_READY)
         self._lanes: dict[Limiter, _Lane] = {}
         self._retries: list[tuple[float, int, Journey]] = []
         self._retry_order = count()
         self._budget = RetryBudget()
+        # Every request that was taken up and has not ended, wherever it is: an interrupt, which may come between any
+        # two steps, finds it here. Before, it is `_taken`.
+        self._open: dict[Journey, None] = {}
+        self._taken: tuple[int, Any] | None = None
         self._in_flight: set[Journey] = set()
         self._refused_keys: dict[tuple[Any, ...], AuthenticationError] = {}
 
@@ -89,28 +99,26 @@ class Batch:
     def give_up(self, why: str, error: type[BatchTimeoutError | BatchInterruptedError]) -> Iterator[Result]:
         """End everything that has not ended, without waiting for it."""
         yield from self._deal_with_what_has_come()
-        in_flight, self._in_flight = self._in_flight, set()
-        for journey in in_flight:
-            message = f"No answer yet when {why}; the call was under way and may be billed."
-            yield self._ended(journey, error(message, in_flight=True))
-        waiting = [journey for lane in self._lanes.values() for journey in lane.queue]
-        waiting += [journey for _, _, journey in self._retries]
+        sent = self._in_flight.difference(self._workers.withdraw())
+        open_journeys = list(self._open)
+        self._open.clear()
+        self._in_flight.clear()
+        self._retries.clear()
         for lane in self._lanes.values():
             lane.queue.clear()
-        self._retries.clear()
-        for journey in waiting:
-            yield self._ended(journey, error(self._unsent(journey, why)))
-        for index, request in self._source:
-            journey = Journey(self._road, index, request)
-            yield self._ended(journey, error(self._unsent(journey, why)))
-
-    @staticmethod
-    def _unsent(journey: Journey, why: str) -> str:
-        return f"Not sent again before {why}." if journey.attempts else f"Not sent before {why}."
+        for journey in open_journeys:
+            if journey in sent:
+                message = f"No answer yet when {why}; the call was under way and may be billed."
+                yield self._ended(journey, error(message, in_flight=True))
+            else:
+                journey.cancel()
+                again = "again " if journey.attempts else ""
+                yield self._ended(journey, error(f"Not sent {again}before {why}."))
+        for index, request in chain([self._taken] if self._taken else [], self._source):
+            yield self._ended(Journey(self._road, index, request), error(f"Not sent before {why}."))
 
     def _is_over(self) -> bool:
-        waiting = self._retries or any(lane.queue for lane in self._lanes.values())
-        return self._exhausted and not self._in_flight and not waiting
+        return self._exhausted and not self._open
 
     def _revive(self) -> None:
         """Put retries whose time has come at the head of their lanes, as many as the budget allows."""
@@ -122,7 +130,7 @@ class Batch:
 
     def _send(self) -> Iterator[Result]:
         """Start every call that may go now; what can never go ends here."""
-        while len(self._in_flight) < self._ceiling:
+        while len(self._in_flight) < self._room:
             now = self._clock.now()
             if now >= self._deadline:
                 return
@@ -150,22 +158,11 @@ class Batch:
             if isinstance(decision, NotBefore):
                 lane.not_before = decision.when
             elif isinstance(decision, Go):
-                self._start(journey, lane)
+                lane.queue.popleft()
+                self._in_flight.add(journey)
+                self._workers.submit(journey, journey.go, self._inbox)
         if not lane.queue:
             lane.limiter.leave(lane.place)
-
-    def _start(self, journey: Journey, lane: _Lane) -> None:
-        try:
-            self._workers.submit(lambda: (journey, journey.go()), self._inbox)
-        except RuntimeError:
-            journey.cancel()
-            if not self._in_flight:
-                raise
-            # The system has no more threads to give: those that there are must do.
-            self._ceiling = len(self._in_flight)
-        else:
-            lane.queue.popleft()
-            self._in_flight.add(journey)
 
     def _check_key(self, journey: Journey) -> None:
         refusal = self._refused_keys.get(journey.key)
@@ -181,12 +178,13 @@ class Batch:
         return not self._exhausted and waiting < (LOOK_AHEAD if self._road.limits.several else 1)
 
     def _take_up(self) -> Iterator[Result]:
-        try:
-            index, request = next(self._source)
-        except StopIteration:
+        self._taken = next(self._source, None)
+        if self._taken is None:
             self._exhausted = True
             return
-        journey = Journey(self._road, index, request)
+        journey = Journey(self._road, *self._taken)
+        self._open[journey] = None
+        self._taken = None
         try:
             journey.prepare()
         except LLMAPIClientError as error:
@@ -201,7 +199,9 @@ class Batch:
         self._progress.show(self._waiting_for(now), wake_at - now)
         timeout = min(wake_at - now, self._progress.refresh_seconds)
         try:
-            message = self._clock.wait(self._inbox, None if timeout == inf else timeout, running=len(self._in_flight))
+            message = self._clock.wait(
+                self._inbox, None if timeout == inf else timeout, running=min(len(self._in_flight), self._ceiling)
+            )
             while True:
                 yield from self._deal_with(message)
                 message = self._inbox.get_nowait()
@@ -211,7 +211,7 @@ class Batch:
     def _next_event(self, now: float) -> float:
         """When something can go on without a message."""
         events = [lane.not_before for lane in self._lanes.values() if lane.queue]
-        if len(self._in_flight) >= self._ceiling:
+        if len(self._in_flight) >= self._room:
             events = []
         if self._retries:
             events.append(max(self._retries[0][0], self._budget.ready_at(now)))
@@ -220,7 +220,7 @@ class Batch:
     def _waiting_for(self, now: float) -> str:
         """What stands in the way of the next request, for people."""
         held_up = any(lane.queue and lane.not_before > now for lane in self._lanes.values())
-        if held_up and len(self._in_flight) < self._ceiling:
+        if held_up and len(self._in_flight) < self._room:
             return "rate limit"
         return "retry" if self._retries and not self._in_flight else ""
 
@@ -241,13 +241,16 @@ class Batch:
         journey, verdict = message
         if isinstance(verdict, BaseException):
             raise verdict
-        self._in_flight.remove(journey)
         result = self._after(journey, verdict)
+        self._in_flight.discard(journey)
         if result is not None:
             yield result
 
-    def _after(self, journey: Journey, verdict: Verdict) -> Result | None:
+    def _after(self, journey: Journey, verdict: Verdict | None) -> Result | None:
         """What follows from the end of a call: the journey's end, or another try."""
+        if verdict is None:
+            self._put_first(journey)
+            return None
         match verdict.kind:
             case Kind.ANSWERED:
                 self._budget.answered(retry=journey.attempts > 1)
@@ -277,6 +280,7 @@ class Batch:
 
     def _ended(self, journey: Journey, error: LLMAPIClientError | None = None) -> Result:
         result = journey.end(error)
+        self._open.pop(journey, None)
         self._progress.ended(result)
         return result
 

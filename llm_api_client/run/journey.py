@@ -100,7 +100,7 @@ class Journey:
         self.limiter: Limiter
         self._prepared: Prepared
         self._charge: Charge
-        self._reservation: Reservation
+        self._reservation: Reservation | None = None
         self._refusals = 0
         self._waited = 0.0
         self._asking_since: float | None = None
@@ -158,10 +158,16 @@ class Journey:
                 )
                 raise RequestTooLargeError(message)
 
-    def go(self) -> Verdict | BaseException:
-        """Make the call, judge and settle it, in whatever thread. What must stop the batch is returned, not raised."""
+    def go(self) -> Verdict | BaseException | None:
+        """Make the call, judge and settle it, in whatever thread. What must stop the batch is returned, not raised.
+
+        None says that the limit was paused since the request was admitted: it was not sent, and must ask again.
+        """
         try:
-            return self._travel()
+            if self._reservation is None or self.limiter.is_paused:
+                self.cancel()
+                return None
+            return self._travel(self._reservation)
         except Exception as bug:  # a bug here must not lose the other answers  # noqa: BLE001
             error = LLMAPIClientError(f"llm_api_client itself failed on this request: {bug!r}. Please report it.")
             error.__cause__ = bug
@@ -171,7 +177,8 @@ class Journey:
 
     def cancel(self) -> None:
         """Give an admission back that will not be used."""
-        self._reservation.cancel()
+        if self._reservation is not None:
+            self._reservation.cancel()
 
     def end(self, error: LLMAPIClientError | None = None) -> Result:
         """The journey is over: with the last answer, or with `error`."""
@@ -222,7 +229,7 @@ class Journey:
             raise AdmissionTimeoutError(message) from (None if self.last is None else self.last.verdict.error)
         return NotBefore(min(when, give_up_at), why)
 
-    def _travel(self) -> Verdict:
+    def _travel(self, reservation: Reservation) -> Verdict:
         road, prepared = self.road, self._prepared
         where = Where(
             prepared.model, prepared.provider, prepared.params.get("api_base") or prepared.params.get("base_url")
@@ -230,7 +237,7 @@ class Journey:
         response = None
         began = road.clock.now()
         try:
-            response = road.send(prepared.params, prepared.provider, self._reservation.start)
+            response = road.send(prepared.params, prepared.provider, reservation.start)
         except Exception as raised:  # noqa: BLE001  whatever it is, it has a meaning, and the judge says which
             verdict = self._judged(raised, where)
         else:
@@ -245,7 +252,7 @@ class Journey:
             cost=cost_of(response, prepared.model, usage, road.price),
             response=response,
         )
-        self._settle(attempt)
+        self._settle(attempt, reservation)
         road.tracker.record_attempt(attempt)
         if attempt.cost is not None:
             self.cost = (self.cost or 0.0) + attempt.cost
@@ -264,19 +271,19 @@ class Journey:
             verdict.error.__cause__ = raised
         return verdict
 
-    def _settle(self, attempt: Attempt) -> None:
+    def _settle(self, attempt: Attempt, reservation: Reservation) -> None:
         road, verdict = self.road, attempt.verdict
         if verdict.kind is Kind.RATE_LIMITED:
             self._refusals += 1
             pause = road.retry.pause(self._refusals, verdict.retry_after, road.chance())
-            self._reservation.refused(road.clock.now() + pause)
+            reservation.refused(road.clock.now() + pause)
         else:
             self._refusals = 0
             self.attempts += 1
         refused = getattr(verdict.error, "status_code", 0) >= 400  # noqa: PLR2004  an HTTP error: nothing was generated
-        self._reservation.settle(attempt.usage or (_NOTHING_GENERATED if refused else None))
+        reservation.settle(attempt.usage or (_NOTHING_GENERATED if refused else None))
         # What never left this machine takes nothing of the limits; of what did, this changes nothing.
-        self._reservation.cancel()
+        reservation.cancel()
         if attempt.usage is not None:
             road.answers.learn(attempt.model, attempt.usage.completion_tokens)
             road.preparer.learn(self._prepared, attempt.usage.prompt_tokens)

@@ -2,51 +2,93 @@
 
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Semaphore, Thread
-from typing import Any
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K")
 
 IDLE_SECONDS = 2.0
 """A thread without a call ends after this long."""
 
 
-class Workers:
-    """Threads, made when a call needs one and none is idle: never more than calls in flight.
+class Workers(Generic[K]):
+    """At most `ceiling` threads, made when a call waits for one.
 
     They are daemons, unlike those of `concurrent.futures`, which the interpreter waits for at its exit: a call that
     hangs after its batch was given up must not keep the process.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, ceiling: int, name: str) -> None:
         self._name = name
-        self._calls: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
-        # One permit for each thread that waits for a call which nobody has been promised yet.
-        self._idle = Semaphore(0)
-        self._made = 0
+        self._calls: SimpleQueue[tuple[K, Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
+        # The lock guards the numbers: threads at most and now, those of them that are idle, and calls not yet begun.
+        self._lock = Lock()
+        self._ceiling = ceiling
+        self._threads = 0
+        self._idle = 0
+        self._waiting = 0
 
-    def submit(self, call: Callable[[], Any], reply: SimpleQueue[Any]) -> None:
-        """Run `call`, which must not raise, in a thread, and put what it returns into `reply`. For one thread's use."""
-        if not self._idle.acquire(blocking=False):
-            self._made += 1
-            Thread(target=self._work, name=f"{self._name}-{self._made}", daemon=True).start()
-        self._calls.put((call, reply))
+    def submit(self, key: K, call: Callable[[], Any], reply: SimpleQueue[Any]) -> None:
+        """Run `call`, which must not raise, in a thread, and put `key` and what it returns into `reply`.
+
+        Raises:
+            RuntimeError: The system has not one thread to give. Where it gives some, those do all the work.
+        """
+        with self._lock:
+            self._waiting += 1
+            wanted = self._waiting > self._idle and self._threads < self._ceiling
+            self._threads += wanted
+        if wanted:
+            try:
+                Thread(target=self._work, name=self._name, daemon=True).start()
+            except RuntimeError:
+                with self._lock:
+                    self._threads -= 1
+                    self._ceiling = self._threads
+                    if not self._threads:
+                        self._waiting -= 1
+                        raise
+        self._calls.put((key, call, reply))
+
+    def withdraw(self) -> list[K]:
+        """Take back the calls that were not begun; returns their keys."""
+        keys: list[K] = []
+        while True:
+            try:
+                task = self._calls.get_nowait()
+            except Empty:
+                return keys
+            if task is not None:
+                with self._lock:
+                    self._waiting -= 1
+                keys.append(task[0])
 
     def close(self) -> None:
         """Let idle threads end now, and busy ones after their call."""
-        for _ in range(self._made):
+        for _ in range(self._threads):
             self._calls.put(None)
 
     def _work(self) -> None:
+        with self._lock:
+            self._idle += 1
         while True:
             try:
                 task = self._calls.get(timeout=IDLE_SECONDS)
             except Empty:
-                if self._idle.acquire(blocking=False):
-                    return
-                continue  # A call was promised to this thread between the two lines above.
+                with self._lock:
+                    if self._waiting:
+                        continue  # It was promised to this thread, and is about to be put in.
+                    self._idle -= 1
+                    self._threads -= 1
+                return
             if task is None:
                 return
-            call, reply = task
+            key, call, reply = task
+            with self._lock:
+                self._idle -= 1
+                self._waiting -= 1
             outcome = call()
             # First idle, then the reply: whoever reads the reply finds this thread free.
-            self._idle.release()
-            reply.put(outcome)
+            with self._lock:
+                self._idle += 1
+            reply.put((key, outcome))
