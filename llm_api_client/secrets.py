@@ -50,20 +50,29 @@ def masked(value: Any) -> Any:
     """
     if not isinstance(value, Mapping):
         return _masked_within(value, 0, None)
-    secrets = secrets_in(value)
-    return {
-        k: MASK
-        if v is not None and is_secret_name(k)
-        else _masked_within(v, 1, None if k in _SAID_TO_THE_MODEL else secrets)
-        for k, v in value.items()
-    }
+    secrets: set[str] | None = None
+    copy: dict[Any, Any] = {}
+    for k, v in value.items():
+        if k in _SAID_TO_THE_MODEL:
+            copy[k] = _masked_within(v, 1, None)
+        elif v is not None and is_secret_name(k):
+            copy[k] = MASK
+        elif isinstance(v, int | float | bool):
+            copy[k] = v
+        else:
+            if secrets is None:
+                secrets = secrets_in(value)
+            copy[k] = _masked_within(v, 1, secrets)
+    return copy
 
 
 def _masked_within(value: Any, depth: int, secrets: set[str] | None) -> Any:
     """Below a request's own parameters, a container under a secret's name may be a schema that speaks of secrets."""
+    if secrets is None and isinstance(value, str):
+        return value
     if depth > _DEEPEST:
         return MASK
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {
             k: MASK
             if v is not None and is_secret_name(k) and not isinstance(v, Mapping)
@@ -83,14 +92,16 @@ def secrets_in(value: Any) -> set[str]:
 def _secrets_in(value: Any, depth: int) -> Iterable[str]:
     if depth > _DEEPEST:
         return
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         for name, item in value.items():
             if is_secret_name(name):
                 yield from _parts(item)
-            yield from _secrets_in(item, depth + 1)
+            if not isinstance(item, str):
+                yield from _secrets_in(item, depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _secrets_in(item, depth + 1)
+            if not isinstance(item, str):
+                yield from _secrets_in(item, depth + 1)
 
 
 def _parts(item: Any) -> Iterable[str]:

@@ -65,11 +65,14 @@ _current = _Current()
 @contextmanager
 def exchange(timeout: Any, on_sent: Callable[[], None]) -> Iterator[Exchange]:
     """Watch what this thread sends and hears over any client's connections."""
-    before, _current.exchange = _current.exchange, Exchange(DEFAULT_TIMEOUT if timeout is None else timeout, on_sent)
+    before = _current.exchange
+    ours = _current.exchange = Exchange(DEFAULT_TIMEOUT if timeout is None else timeout, on_sent)
     try:
-        yield _current.exchange
+        yield ours
     finally:
         _current.exchange = before
+        # The answer knows its request, which knows this exchange: left as a circle, it would wait for the collector.
+        ours.answer = None
 
 
 def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:

@@ -130,6 +130,8 @@ def _walk(value: object, seen: dict[int, bool], depth: int = 0, *, names: bool =
     if isinstance(value, str):
         if not value.isascii():
             _check_text(value)
+    elif isinstance(value, int):
+        return
     elif isinstance(value, float):
         if not isfinite(value):
             raise _FaultError(f"is {'NaN' if isnan(value) else 'infinite'}; leave it out, or give a finite number")

@@ -4,6 +4,7 @@ Nothing here raises, whatever a message contains.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeGuard
 
 from llm_api_client.prepare.messages import is_media, media
 
@@ -28,6 +29,9 @@ def estimate_tokens(messages: Iterable[object], tools: object = None) -> int:
     """
     characters = parts = 0
     for message in messages or ():
+        if _is_plain(message):
+            characters += len(message["content"])
+            continue
         characters += sum(map(len, _strings(message, keys=False)))
         parts += media(message)
     if tools:
@@ -39,11 +43,27 @@ def most_tokens(messages: Iterable[object], tools: object = None) -> int:
     """A bound that no tokenizer of bytes exceeds: a token is at least one byte of UTF-8."""
     bound = MESSAGE_OVERHEAD
     for message in messages:
+        if _is_plain(message):
+            bound += MESSAGE_OVERHEAD + _PLAIN_LENGTH + sum(map(_utf8_length, message.values()))
+            continue
         bound += MESSAGE_OVERHEAD + sum(map(_utf8_length, _strings(message, keys=True)))
         bound += media(message) * MEDIA_TOKENS
     if tools:
         bound += sum(MESSAGE_OVERHEAD + _utf8_length(text) for text in _strings(tools, keys=True))
     return bound
+
+
+_PLAIN_LENGTH = len("role" + "content")
+
+
+def _is_plain(message: Any) -> TypeGuard[dict[str, str]]:
+    """Whether a message is what nearly all are, a role and a text: nothing is to be searched for in it."""
+    return (
+        type(message) is dict
+        and len(message) == 2  # noqa: PLR2004  role and content
+        and type(message.get("content")) is str
+        and type(message.get("role")) is str
+    )
 
 
 def sample(text: str, pieces: int, length: int) -> str:
