@@ -75,6 +75,7 @@ CYCLE["metadata"] = CYCLE
         (asking("x", logit_bias={"50256": float("inf")}), "logit_bias", "inf"),
         (asking("broken \ud83d surrogate"), "messages[0]", 'encode("utf-8", "replace")'),
         (CYCLE, "metadata", ""),
+        (asking("x", fallbacks=["gpt-4o"]), "fallbacks", "send what failed again"),
     ],
 )
 def test_what_is_no_request_is_never_sent(client, provider, bad, fault, cure):

@@ -82,8 +82,9 @@ class Facts:
         )
         if found is None:
             return ModelFacts(model)
-        provider = found[1]
-        supported = _or_none(litellm.get_supported_openai_params, model=model, custom_llm_provider=provider)
+        # Without the provider before it: some of LiteLLM's lists know a model by its bare name only.
+        bare, provider = found[:2]
+        supported = _or_none(litellm.get_supported_openai_params, model=bare, custom_llm_provider=provider)
         info = _or_none(litellm.get_model_info, model=model, custom_llm_provider=provider)
         if supported is None and info is None:
             return ModelFacts(model, provider)

@@ -9,6 +9,9 @@ from llm_api_client.errors import InvalidInputError
 MAX_DEPTH = 100
 """Deepest nesting of a request; no reader of JSON is asked for more."""
 
+PAST_THE_LIMITS = ("fallbacks", "context_window_fallback_dict", "model_list")
+"""Parameters of LiteLLM's that answer a failure with further calls of its own."""
+
 _LONGEST_PATH = 200
 _SHAPE = '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'
 _SHAPE_OF_MESSAGE = '{"role": "user", "content": "Hello"}'
@@ -57,6 +60,12 @@ def check_request(request: object, *, chat: bool = True) -> None:
     _check_model(request)
     if chat or "messages" in request:
         _check_messages(request)
+    for name in PAST_THE_LIMITS:
+        if request.get(name):
+            raise InvalidInputError(
+                f'"{name}" makes LiteLLM send calls that no limit has admitted; leave it out, '
+                "and send what failed again with another model"
+            )
     seen: dict[int, bool] = {}
     for name, value in request.items():
         if not isinstance(name, str):

@@ -56,6 +56,13 @@ CHOICE = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", 
 ANSWER = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [CHOICE]}
 
 
+def test_a_prefix_takes_no_parameter_away(litellm):
+    """A model takes the same parameters whether or not its provider stands before it."""
+    bare, prefixed = (Facts().facts(name, {}).supported_params for name in ("gpt-4o-mini", "openai/gpt-4o-mini"))
+    assert bare == prefixed
+    assert "user" in prefixed
+
+
 @pytest.mark.parametrize("route", ["openai", "hosted_vllm"])
 def test_more_than_a_hundred_calls_are_in_flight(sender, route):
     """160 threads have 160 calls in flight: the server answers none before 150 have come."""
