@@ -30,9 +30,7 @@ LOCAL = {
     "ConfigurationError": ValueError,
     "ClientClosedError": RuntimeError,
 }
-CLASSES = [
-    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, LLMAPIClientError)
-]
+CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, LLMAPIClientError)]
 
 
 def filled(cls: type[LLMAPIClientError]) -> LLMAPIClientError:
