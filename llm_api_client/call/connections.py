@@ -82,13 +82,33 @@ def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
     """
     import httpx  # noqa: PLC0415  slow to import, and needed with LiteLLM only
 
+    # The lock guards both: requests under way, and the most that there were, each on a connection of its own by then.
+    lock = threading.Lock()
+    under_way = most = 0
+
     class Connections(httpx.Client):
         def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+            nonlocal under_way, most
             current = _current.exchange or Exchange()
+            with lock:
+                under_way += 1
+                connects = under_way > most
+                most = max(most, under_way)
+            if connects:
+                # Bytes leave when the connection stands, after a handshake; to be told costs as much as all else here.
+                request.extensions["trace"] = current.trace
+            else:
+                current.on_sent()
+            try:
+                return self._sent(request, current, **options)
+            finally:
+                with lock:
+                    under_way -= 1
+
+        def _sent(self, request: httpx.Request, current: Exchange, **options: Any) -> httpx.Response:
             # Some of LiteLLM's routes do not hand the call's timeout on, and their calls would wait for ever.
             if not any(request.extensions.get("timeout", {}).values()):
                 request.extensions["timeout"] = httpx.Timeout(current.timeout).as_dict()
-            request.extensions["trace"] = current.trace
             current.sent, current.answer = True, None
             response = super().send(request, **options)
             current.answer = response

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -349,3 +350,24 @@ def test_a_streamed_answer_that_reports_no_tokens_downloads_no_tokenizer(litellm
     with responses.RequestsMock():
         assert sender(params, "hosted_vllm").choices[0].message.content.startswith("Simulated answer")
     assert asked_for == []
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_request_is_reported_as_sent_once_it_leaves(sender, provider, calls):
+    """On a new connection and on one that stands, `on_sent` is called before the provider has the request."""
+    for _ in range(calls):
+        reported = []
+        sender(request(provider.base_url), "openai", lambda: reported.append(time.monotonic()))
+        assert reported
+        assert reported[0] <= provider.requests[-1].arrived
+
+
+def test_what_does_not_leave_is_not_reported(sender):
+    """A refused connection has sent nothing."""
+    reported = []
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        with pytest.raises(Exception, match="Connection error"):
+            sender(request(url), "openai", lambda: reported.append(1))
+    assert reported == []
