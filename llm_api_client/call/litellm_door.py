@@ -117,18 +117,6 @@ class Facts:
         )
         return count
 
-    def encode(self, model: str, text: str) -> list[int]:
-        """The tokens of `text`. Raises as `count_tokens` does."""
-        self._check_tokenizer(model)
-        tokens = _litellm().encode(model=model, text=text)
-        return list(getattr(tokens, "ids", tokens))
-
-    def decode(self, model: str, tokens: Sequence[int]) -> str:
-        """The text of `tokens`. Raises as `count_tokens` does."""
-        self._check_tokenizer(model)
-        text: str = _litellm().decode(model=model, tokens=list(tokens))
-        return text
-
     def _check_tokenizer(self, model: str) -> None:
         _litellm()
         try:

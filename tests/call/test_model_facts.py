@@ -54,14 +54,8 @@ def no_network(monkeypatch):
 @pytest.mark.parametrize("model", NEEDS_DOWNLOAD)
 def test_a_tokenizer_is_never_downloaded(litellm, no_network, model):
     """Counting that would need a download says so at once, and nothing touches the network."""
-    facts, messages = Facts(), [{"role": "user", "content": "Hi"}]
-    for count in (
-        lambda: facts.count_tokens(model, messages),
-        lambda: facts.encode(model, "Hi"),
-        lambda: facts.decode(model, [1]),
-    ):
-        with pytest.raises(LookupError, match="is not on this machine"):
-            count()
+    with pytest.raises(LookupError, match="is not on this machine"):
+        Facts().count_tokens(model, [{"role": "user", "content": "Hi"}])
 
 
 def test_command_r_s_tokenizer_is_never_downloaded(litellm, no_network, monkeypatch):
@@ -73,10 +67,8 @@ def test_command_r_s_tokenizer_is_never_downloaded(litellm, no_network, monkeypa
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "claude-sonnet-4-5", "hosted_vllm/my-model"])
 def test_tokens_are_counted_offline(litellm, no_network, model):
-    """Tokenizers that come with LiteLLM count without network, and what they encode they decode."""
-    facts = Facts()
-    assert facts.count_tokens(model, [{"role": "user", "content": "Hello there"}]) > 2
-    assert facts.decode(model, facts.encode(model, "Hello there")) == "Hello there"
+    """Tokenizers that come with LiteLLM count without network."""
+    assert Facts().count_tokens(model, [{"role": "user", "content": "Hello there"}]) > 2
 
 
 def test_counting_goes_without_what_litellm_does_not_promise(litellm, monkeypatch):
