@@ -19,7 +19,6 @@ from llm_api_client.errors import (
     BatchInterruptedError,
     ClientClosedError,
     ConfigurationError,
-    LLMAPIClientError,
 )
 from llm_api_client.prepare.check import check_requests
 from llm_api_client.prepare.preparer import Preparer
@@ -329,6 +328,3 @@ def _check_positive(name: str, value: float | None, *, whole: bool = False, zero
         least = "of 0 or more" if zero else "above 0"
         message = f"{name} must be {kind} {least}, or None; it is {value!r}."
         raise ConfigurationError(message)
-
-
-__all__ = ["APIClient", "LLMAPIClientError"]
