@@ -15,6 +15,7 @@ from typing import Any
 
 from llm_api_client.call.connections import connect, exchange
 from llm_api_client.call.failure import note_heard, scrub
+from llm_api_client.call.openai_chat import Chat
 from llm_api_client.errors import ClientClosedError, ConfigurationError
 from llm_api_client.records import ModelFacts, Usage
 from llm_api_client.secrets import is_secret_name
@@ -222,6 +223,10 @@ class Sender:
             """LiteLLM sets `max_retries` on the client it is given; here it stays 0."""
 
             max_retries = property(lambda _: 0, lambda _, __: None)
+
+            @property
+            def chat(self) -> Any:
+                return Chat(super().chat)
 
         return WithoutRetries(base_url=base, api_key=key, organization=organization, http_client=self._connections())
 

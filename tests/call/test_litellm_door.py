@@ -34,6 +34,42 @@ def request(base_url: str, route: str = "openai", prompt: str = "Hi", **more):
     return {"model": f"{route}/gpt-4o-mini", "messages": messages, "api_key": KEY, "api_base": base_url, **more}
 
 
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+CALLED = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"temperature": 0.5, "n": 2, "stop": ["x"], "seed": 0, "max_tokens": 5, "user": "me", "logprobs": True},
+        {"response_format": {"type": "json_object"}, "extra_body": {"top_k": 3, "tools": [TOOL]}},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"extra_headers": {"x-mine": "yes"}, "extra_query": {"version": "2"}},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Look"}, {"type": "text", "text": "here"}]},
+                {"role": "assistant", "content": None, "tool_calls": [CALLED]},
+                {"role": "tool", "tool_call_id": "c1", "content": "seen"},
+            ]
+        },
+    ],
+    ids=["plain", "parameters", "extra body", "stream", "extra headers", "messages"],
+)
+def test_what_is_sent_is_what_litellm_would_send(litellm, sender, server, more):
+    """Going around the SDK's walk through the messages changes neither the body, the path nor the extra headers."""
+    server.reply = Reply(200, ANSWER)
+    asked = request(server.base_url, "openai", **more)
+    with suppress(openai.OpenAIError):  # a stream, which this server cannot speak
+        sender(asked, "openai")
+    with suppress(openai.OpenAIError):
+        litellm.completion(**asked, max_retries=0)
+    ours, bare = server.hits
+    assert ours.body == bare.body
+    assert ours.path == bare.path
+    assert ours.headers.get("x-mine") == bare.headers.get("x-mine")
+
+
 @pytest.mark.parametrize("route", [*OWN_ROUTES, "perplexity", "custom_openai"])
 @pytest.mark.parametrize("status", ["500", "429; retry-after=1", "503"])
 def test_a_failing_call_is_one_request(sender, provider, route, status):
