@@ -18,7 +18,7 @@ from harness.settings import Settings
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
 DOCS = HERE.parent / "docs" / "benchmarks.md"
-SECTIONS = ("imports", "throughput", "engine", "truncation", "storm", "accuracy")
+SECTIONS = ("imports", "throughput", "engine", "checkpoint", "streams", "truncation", "storm", "accuracy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

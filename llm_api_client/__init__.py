@@ -14,31 +14,40 @@ if TYPE_CHECKING:
     from llm_api_client.call.retry import RetryPolicy as RetryPolicy
     from llm_api_client.errors import APICallException as APICallException
     from llm_api_client.errors import LLMAPIClientError as LLMAPIClientError
+    from llm_api_client.prepare.build import chat_requests as chat_requests
+    from llm_api_client.record.frame import results_to_frame as results_to_frame
     from llm_api_client.records import Result as Result
+    from llm_api_client.run.estimate import Estimate as Estimate
     from llm_api_client.simulator import SimulatedProvider as SimulatedProvider
 
 _HOMES = {
     "APICallException": "errors",
     "APIClient": "api_client",
     "APIUsageTracker": "api_tracker",
+    "Estimate": "run.estimate",
     "LLMAPIClientError": "errors",
     "RateLimit": "admit.rates",
     "Result": "records",
     "RetryPolicy": "call.retry",
     "SimulatedProvider": "simulator",
     "StatusTracker": "api_tracker",
+    "chat_requests": "prepare.build",
+    "results_to_frame": "record.frame",
 }
 
 __all__ = [
     "APICallException",
     "APIClient",
     "APIUsageTracker",
+    "Estimate",
     "LLMAPIClientError",
     "RateLimit",
     "Result",
     "RetryPolicy",
     "SimulatedProvider",
     "StatusTracker",
+    "chat_requests",
+    "results_to_frame",
 ]
 
 

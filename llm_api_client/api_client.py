@@ -1,39 +1,38 @@
 """The client: options in, stations built here and nowhere else, results out."""
 
-import logging
 import os
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf
+from collections.abc import Callable, Generator, Iterable, Mapping
+from operator import length_hint
 from typing import Any, Literal, Self
 
 from llm_api_client.admit.answers import AnswerLengths
+from llm_api_client.admit.budget import Budget
 from llm_api_client.admit.limits import Limits
 from llm_api_client.admit.rates import RateLimit
 from llm_api_client.api_tracker import APIUsageTracker
 from llm_api_client.call import litellm_door
 from llm_api_client.call.retry import RetryPolicy
+from llm_api_client.call.validation import validation
 from llm_api_client.clock import Clock, SystemClock
-from llm_api_client.errors import (
-    BatchInterruptedError,
-    ClientClosedError,
-    ConfigurationError,
-)
+from llm_api_client.errors import ClientClosedError
+from llm_api_client.offline import Offline
+from llm_api_client.options import check_positive
 from llm_api_client.prepare.check import check_requests
 from llm_api_client.prepare.preparer import Preparer
 from llm_api_client.record.history import History
 from llm_api_client.records import Result
 from llm_api_client.run.batch import Batch
+from llm_api_client.run.collect import Slots, log_summary, stream
 from llm_api_client.run.journey import Road
+from llm_api_client.run.keeping import opened
 from llm_api_client.run.progress import Progress
-
-logger = logging.getLogger(__name__)
+from llm_api_client.run.purse import Purse
 
 _WORKERS_PER_CPU = 20
 
 
-class APIClient:
+class APIClient(Offline):
     """Sends lists of requests to LLM providers through LiteLLM: concurrently, within limits, each with its reason.
 
     A client may be used from several threads at once; its limits hold for all of them together. Clients share nothing.
@@ -53,14 +52,21 @@ class APIClient:
         request_timeout: Longest time for one call, in seconds. Left out, LiteLLM's own default holds (600).
         model_limits: Limits of single models, by the name that requests use. They replace the client's for that model.
         retry: How long to wait between attempts.
+        checkpoint: File in which every answer is kept before it is handed out: a request that it has an answer to is
+            not sent again. Made if it is not there. A batch may name another.
+        max_cost: US dollars that all calls of this client may cost together. Each is admitted only if its worst case
+            fits; what does not fails with `BudgetExceededError`. None for no bound.
+        allow_unpriced: Whether, under a `max_cost`, calls may go whose price is unknown; they count as nothing.
         on_context_overflow: What becomes of a prompt that is larger than its model takes: "truncate" gives up the
             oldest turns, "error" fails the request before anything is sent, "ignore" sends it as it is.
-        history_limit: Entries that `history` keeps, the newest; None keeps all.
+        history_limit: Entries that `history` keeps, the newest; None keeps all, but none of `iter_requests`, whose
+            memory shall not grow.
         progress: Whether a progress bar is shown. Left out, it is shown on a terminal and in a notebook.
         clock: Time itself, for tests.
 
     Raises:
         ConfigurationError: An option cannot be used as it is.
+        CheckpointError: The checkpoint cannot be used.
     """
 
     def __init__(
@@ -76,15 +82,19 @@ class APIClient:
         request_timeout: float | None = None,
         model_limits: Mapping[str, RateLimit] | None = None,
         retry: RetryPolicy | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        max_cost: float | None = None,
+        allow_unpriced: bool = False,
         on_context_overflow: Literal["truncate", "error", "ignore"] = "truncate",
         history_limit: int | None = None,
         progress: bool | None = None,
         clock: Clock | None = None,
     ) -> None:
-        _check_positive("max_workers", max_workers, whole=True)
-        _check_positive("max_delay_seconds", max_delay_seconds, zero=True)
-        _check_positive("request_timeout", request_timeout)
-        _check_positive("history_limit", history_limit, whole=True, zero=True)
+        check_positive("max_workers", max_workers, whole=True)
+        check_positive("max_delay_seconds", max_delay_seconds, zero=True)
+        check_positive("request_timeout", request_timeout)
+        check_positive("history_limit", history_limit, whole=True, zero=True)
+        check_positive("max_cost", max_cost)
         shared = RateLimit(requests_per_minute=max_requests_per_minute, tokens_per_minute=max_tokens_per_minute)
         self.max_requests_per_minute = max_requests_per_minute
         """The limit of requests that the client was made with."""
@@ -119,6 +129,9 @@ class APIClient:
         self._sender = litellm_door.Sender(self._call, is_litellm=api_call is None)
         self._retry = retry or RetryPolicy()
         self._progress = progress
+        self._budget = None if max_cost is None else Budget(max_cost)
+        self._allow_unpriced = allow_unpriced
+        self._store = None if checkpoint is None else opened(checkpoint, litellm_door.revive)
         self._closed = False
 
     def make_requests(
@@ -130,6 +143,9 @@ class APIClient:
         timeout: float | None = None,
         return_exceptions: bool = False,
         on_result: Callable[[Result], None] | None = None,
+        validate: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        max_cost: float | None = None,
     ) -> list[Any]:
         """Perform every request once, and return the answers in the order of the requests.
 
@@ -145,14 +161,31 @@ class APIClient:
                 answered is kept, and calls in flight are not waited for.
             return_exceptions: Whether a failed slot holds the exception instead of None.
             on_result: Called in this thread with each `Result` as it ends. While it runs nothing new is started.
+            validate: What an answer must be: a callable that takes its text, and returns a value or raises; a Pydantic
+                model; or a JSON schema. The value is the result's `parsed`. What does not fit fails with
+                `AnswerValidationError`, and is a failure that may pass. Models that keep to schemas are given it.
+            checkpoint: File in which answers are kept, and found again. Left out, the client's.
+            max_cost: US dollars that this batch may cost, within the client's own `max_cost`.
 
         Raises:
             InvalidInputError: `requests` is not a list of requests. A single bad request fails only its own slot.
+            ConfigurationError: An option cannot be used as it is.
+            CheckpointError: The checkpoint cannot be used; nothing was sent. One that fails later fails what is left.
             ClientClosedError: The client is closed.
-            KeyboardInterrupt: Ctrl-C; what was answered until then is in `history`.
+            KeyboardInterrupt: Ctrl-C; what was answered until then, or within five seconds, is in `history` and in the
+                checkpoint. A second Ctrl-C leaves at once.
         """
-        return self._run(
-            requests, 0, max_workers, sanitize, timeout, return_exceptions=return_exceptions, on_result=on_result
+        return self._in_slots(
+            requests,
+            return_exceptions=return_exceptions,
+            on_result=on_result,
+            max_retries=0,
+            max_workers=max_workers,
+            sanitize=sanitize,
+            timeout=timeout,
+            validate=validate,
+            checkpoint=checkpoint,
+            max_cost=max_cost,
         )
 
     def make_requests_with_retries(
@@ -165,48 +198,82 @@ class APIClient:
         timeout: float | None = None,
         return_exceptions: bool = False,
         on_result: Callable[[Result], None] | None = None,
+        validate: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        max_cost: float | None = None,
     ) -> list[Any]:
         """Perform every request, those that failed in a way that may pass up to `max_retries` times more.
 
         Retries wait as the client's `RetryPolicy` says, holding no thread, and are admitted by the limits again.
         Everything else is as in `make_requests`.
         """
-        _check_positive("max_retries", max_retries, whole=True, zero=True)
-        return self._run(
+        return self._in_slots(
             requests,
-            max_retries,
-            max_workers,
-            sanitize,
-            timeout,
             return_exceptions=return_exceptions,
             on_result=on_result,
+            max_retries=max_retries,
+            max_workers=max_workers,
+            sanitize=sanitize,
+            timeout=timeout,
+            validate=validate,
+            checkpoint=checkpoint,
+            max_cost=max_cost,
         )
 
-    def sanitize_completion_request(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The request as it would be sent: unsupported parameters dropped, messages truncated to the context window."""
-        return self._preparer.sanitize_completion_request(request)
+    def iter_requests(
+        self,
+        requests: Iterable[Mapping[str, Any]],
+        *,
+        ordered: bool = False,
+        max_retries: int = 2,
+        max_workers: int | None = None,
+        sanitize: bool = True,
+        timeout: float | None = None,
+        validate: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        max_cost: float | None = None,
+    ) -> Generator[Result]:
+        """Perform requests as they are read, and yield each one's `Result` when it ends. Memory stays flat.
 
-    def remove_unsupported_params(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The request without the OpenAI parameters that its model does not take."""
-        return self._preparer.remove_unsupported_params(request)
+        The input is read as the limits let requests go, so that it may be of any length. Calls under way go on while
+        the caller works on a result, and no new one starts before the next result is asked for. Leaving the loop
+        gives up what was not sent.
 
-    def truncate_to_max_context_tokens(
-        self, messages: Sequence[Mapping[str, Any]], model: str
-    ) -> list[Mapping[str, Any]]:
-        """The messages cut to what `model` takes, the oldest turns given up first."""
-        return self._preparer.truncate_to_max_context_tokens(messages, model)
+        Args:
+            requests: As for `make_requests`, from any iterable, such as a generator.
+            ordered: Whether results come in the order of the requests; then up to 10,000 wait for one that takes
+                longer.
+            max_retries: Further attempts for a request that failed in a way that may pass.
+            max_workers: As for `make_requests`.
+            sanitize: As for `make_requests`.
+            timeout: Longest time in seconds. When it ends, what was read of the input has its results, the rest is not
+                read, and `BatchTimeoutError` is raised.
+            validate: As for `make_requests`.
+            checkpoint: As for `make_requests`.
+            max_cost: As for `make_requests`.
 
-    def get_max_context_tokens(self, model: str) -> int:
-        """Largest prompt of `model` in tokens.
-
-        `MAX_INPUT_TOKENS_OVERRIDE` in the environment wins over LiteLLM; where LiteLLM knows nothing,
-        `MAX_CONTEXT_TOKENS_FALLBACK` holds (100,000).
+        Raises:
+            BatchTimeoutError: After the last result, if `timeout` ended before the input did.
+            CheckpointError: The checkpoint cannot be used; or, after the last result, not be written any further.
+            KeyboardInterrupt: Ctrl-C, after the results that came until then or within five seconds.
+            Exception: Whatever reading `requests` raises, after the results of those before.
         """
-        return self._preparer.get_max_context_tokens(model)
-
-    def count_messages_tokens(self, messages: Sequence[Mapping[str, Any]], *, model: str, timeout: float = 10) -> int:
-        """Tokens of a prompt. Never raises and never waits for the network: at worst a third of the characters."""
-        return self._preparer.count_messages_tokens(messages, model=model, timeout=timeout)
+        progress = Progress(length_hint(check_requests(requests)) or None, wanted=self._progress)
+        batch = self._batch(
+            requests,
+            progress,
+            keep=self.history.append if self.history.limit is not None else _forget,
+            ordered=ordered,
+            whole=False,
+            max_retries=max_retries,
+            max_workers=max_workers,
+            sanitize=sanitize,
+            timeout=timeout,
+            validate=validate,
+            checkpoint=checkpoint,
+            max_cost=max_cost,
+        )
+        return stream(batch, progress.close)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -220,6 +287,8 @@ class APIClient:
 
     def close(self) -> None:
         """Close the connections. Batches under way in other threads end with an error; calling twice is harmless."""
+        if not self._closed and self._store is not None:
+            self._store.close()
         self._closed = True
         self._limits.close()
         self._sender.close()
@@ -240,60 +309,50 @@ class APIClient:
         # Looked up at each call: a client's api_call may be replaced.
         return self.api_call(**params)
 
-    def _run(
+    def _in_slots(
         self,
         requests: Iterable[Mapping[str, Any]],
-        max_retries: int,
-        max_workers: int | None,
-        sanitize: bool,  # noqa: FBT001
-        timeout: float | None,
         *,
         return_exceptions: bool,
         on_result: Callable[[Result], None] | None,
+        **options: Any,
     ) -> list[Any]:
+        requests = list(check_requests(requests))
+        progress = Progress(len(requests), wanted=self._progress)
+        slots = Slots(len(requests), return_exceptions=return_exceptions, on_result=on_result)
+        try:
+            slots.fill(self._batch(requests, progress, keep=self.history.append, **options))
+        finally:
+            progress.close()
+            self.failures = slots.failures
+            log_summary(len(requests), slots.failures)
+        return slots.answers
+
+    def _batch(
+        self,
+        requests: Iterable[Any],
+        progress: Progress,
+        *,
+        keep: Callable[[Result], None],
+        max_retries: int,
+        max_workers: int | None,
+        sanitize: bool,
+        timeout: float | None,
+        validate: Any,
+        checkpoint: str | os.PathLike[str] | None,
+        max_cost: float | None,
+        ordered: bool = False,
+        whole: bool = True,
+    ) -> Batch:
         if self._closed:
             message = "The client is closed; make a new APIClient."
             raise ClientClosedError(message)
-        _check_positive("max_workers", max_workers, whole=True)
-        _check_positive("timeout", timeout, zero=True)
-        requests = list(check_requests(requests))
-        slots: list[Any] = [None] * len(requests)
-        failures: list[Result] = []
-        progress = Progress(len(requests), wanted=self._progress)
-        batch = Batch(
-            self._road(sanitize=sanitize),
-            requests,
-            workers=max_workers or self.max_workers,
-            max_retries=max_retries,
-            timeout=timeout,
-            progress=progress,
-        )
-
-        def keep(result: Result) -> None:
-            if result.error is None:
-                slots[result.index] = result.response
-            else:
-                slots[result.index] = result.error if return_exceptions else None
-                failures.append(result)
-            if on_result is not None:
-                on_result(result)
-
-        try:
-            for result in batch.results():
-                keep(result)
-        except BaseException as stop:
-            on_result = None  # It may be what raised.
-            for result in batch.give_up(f"the batch was stopped by {type(stop).__name__}", BatchInterruptedError):
-                keep(result)
-            raise
-        finally:
-            progress.close()
-            self.failures = sorted(failures, key=lambda result: result.index)
-            _log_summary(len(requests), self.failures)
-        return slots
-
-    def _road(self, *, sanitize: bool) -> Road:
-        return Road(
+        check_positive("max_retries", max_retries, whole=True, zero=True)
+        check_positive("max_workers", max_workers, whole=True)
+        check_positive("timeout", timeout, zero=True)
+        check_positive("max_cost", max_cost)
+        budget = self._budget if max_cost is None else Budget(max_cost, within=self._budget)
+        road = Road(
             preparer=self._preparer,
             limits=self._limits,
             answers=self._answers,
@@ -301,30 +360,32 @@ class APIClient:
             price=litellm_door.price,
             retry=self._retry,
             tracker=self.tracker,
-            record=self.history.append,
+            record=keep,
             clock=self._clock,
             chance=random.random,
             defaults=self._defaults,
             sanitize=sanitize,
             max_delay=self.max_delay_seconds,
+            validation=None if validate is None else validation(validate, litellm_door.strict_schema),
+            purse=None if budget is None else Purse(budget, litellm_door.price, allow_unpriced=self._allow_unpriced),
+        )
+        # The last that can fail: a checkpoint that is opened is closed by its batch.
+        store = self._store if checkpoint is None else opened(checkpoint, litellm_door.revive)
+        kept = None if store is None else store.run()
+        if store is not None and checkpoint is not None:
+            store.close()  # Its run keeps it open.
+        return Batch(
+            road,
+            requests,
+            workers=max_workers or self.max_workers,
+            max_retries=max_retries,
+            timeout=timeout,
+            progress=progress,
+            kept=kept,
+            ordered=ordered,
+            whole=whole,
         )
 
 
-def _log_summary(number: int, failures: Sequence[Result]) -> None:
-    """One line that says how many failed and why, with the first of them by name."""
-    if not failures:
-        return
-    kinds = Counter(type(result.error).__name__ for result in failures)
-    reasons = ", ".join(f"{count} {name}" for name, count in kinds.most_common())
-    logger.error("%d of %d requests failed: %s. First: %s", len(failures), number, reasons, failures[0].error)
-
-
-def _check_positive(name: str, value: float | None, *, whole: bool = False, zero: bool = False) -> None:
-    if value is None:
-        return
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not (value >= 0 if zero else value > 0) or value == inf:
-        kind = "a whole number" if whole else "a finite number"
-        least = "of 0 or more" if zero else "above 0"
-        message = f"{name} must be {kind} {least}, or None; it is {value!r}."
-        raise ConfigurationError(message)
+def _forget(_: Result) -> None:
+    """Keep nothing of a result that its caller has."""

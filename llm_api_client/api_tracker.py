@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_api_client.call import litellm_door
 from llm_api_client.call.answer import usage_of
+from llm_api_client.errors import AnswerValidationError
 from llm_api_client.records import Attempt, Kind, Usage
 
 PERCENTILES = (50, 75, 90, 95, 99, 99.9)
@@ -52,6 +53,8 @@ class APIUsageTracker:
         self._completion_tokens = 0
         self._unpriced = 0
         self._unmeasured = 0
+        self._replayed = 0
+        self._replayed_cost = 0.0
         # 8 bytes a call: exact percentiles of a million calls take 8 MB.
         self._response_times = array("d")
         self._status = StatusTracker()
@@ -59,7 +62,8 @@ class APIUsageTracker:
     def record_attempt(self, attempt: Attempt) -> None:
         """Count one call."""
         with self._lock:
-            if attempt.verdict.kind is Kind.ANSWERED:
+            # An answer that failed the caller's validation is an answer: it took its time, and is paid for.
+            if attempt.verdict.kind is Kind.ANSWERED or isinstance(attempt.verdict.error, AnswerValidationError):
                 self._answered(attempt.usage, attempt.cost, attempt.latency)
                 return
             if attempt.usage is not None:
@@ -87,6 +91,12 @@ class APIUsageTracker:
             self._status.num_tasks_failed += 1
             if not sent:
                 self._status.num_other_errors += 1
+
+    def record_replay(self, cost: float | None) -> None:
+        """Count an answer that came from a checkpoint, and what it cost the run that asked for it."""
+        with self._lock:
+            self._replayed += 1
+            self._replayed_cost += cost or 0.0
 
     def _answered(self, usage: Usage | None, cost: float | None, latency: float) -> None:
         self._response_times.append(latency)
@@ -132,6 +142,16 @@ class APIUsageTracker:
     def num_unmeasured_calls(self) -> int:
         """Answered calls for which the provider reported no tokens: they are missing from the token totals."""
         return self._unmeasured
+
+    @property
+    def num_replayed(self) -> int:
+        """Answers that came from a checkpoint. They are in no other total of calls, tokens, times or cost."""
+        return self._replayed
+
+    @property
+    def replayed_cost(self) -> float:
+        """US dollars that the replayed answers cost the runs that asked for them; not spent again."""
+        return self._replayed_cost
 
     @property
     def status(self) -> StatusTracker:
@@ -183,11 +203,14 @@ class APIUsageTracker:
                 f"Number of responses: {len(times)}",
             ]
             unpriced, unmeasured = self._unpriced, self._unmeasured
+            replayed, saved = self._replayed, self._replayed_cost
         if times:
             lines += [
                 f"Mean response time: {sum(times) / len(times):.2f} seconds",
                 f"Response time at 99th percentile: {_percentile(times, 99):.3f} seconds",
             ]
+        if replayed:
+            lines.append(f"Answers from the checkpoint: {replayed}, which cost ${saved:.2f} when they were asked")
         if unpriced:
             lines.append(f"Calls with unknown price, not in the cost: {unpriced}")
         if unmeasured:

@@ -155,6 +155,31 @@ class BatchInterruptedError(LLMAPIClientError):
         self.in_flight = in_flight
 
 
+class BudgetExceededError(LLMAPIClientError):
+    """The money that `max_cost` allows could not pay for it; it was not sent, and can be asked again later."""
+
+
+class AnswerValidationError(LLMAPIClientError):
+    """An answer came, was paid for, and is not what `validate` asks for.
+
+    Attributes:
+        content: Text of the answer.
+        reason: "invalid" where it does not fit, "empty" where it has no text, "length" where it was cut off at its
+            token limit, "content_filter" where the provider's filter cut or emptied it.
+    """
+
+    def __init__(
+        self, message: str, *, content: str | None = None, reason: str = "invalid", index: int | None = None
+    ) -> None:
+        super().__init__(message, index=index)
+        self.content = content
+        self.reason = reason
+
+
+class CheckpointError(LLMAPIClientError):
+    """The checkpoint file cannot be used, or not be written any further."""
+
+
 class ConfigurationError(LLMAPIClientError, ValueError):
     """An option of the client, or an environment variable, cannot be used as it is."""
 

@@ -20,6 +20,7 @@ class ModelFacts:
         max_input_tokens: Largest prompt in tokens, or None if unknown.
         max_output_tokens: Largest answer in tokens, or None if unknown.
         shared_window: Whether prompt and answer together must fit into `max_input_tokens`.
+        takes_schema: Whether the model keeps to a JSON schema given as `response_format`.
     """
 
     model: str
@@ -29,6 +30,7 @@ class ModelFacts:
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None
     shared_window: bool = True
+    takes_schema: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Prepared:
         prompt_tokens: Tokens of the prompt, counted or estimated.
         max_answer_tokens: The most tokens that all the answers may have together, or None if the request sets no bound.
         provider: LiteLLM's name of the provider, or None if it knows none.
+        longest_answer: The most tokens that all the answers can have, by the request's bound or the model's; None if
+            neither is known.
     """
 
     params: Mapping[str, Any]
@@ -48,6 +52,7 @@ class Prepared:
     prompt_tokens: int
     max_answer_tokens: int | None
     provider: str | None = None
+    longest_answer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class Kind(Enum):
     """The same request would fail again."""
     TRANSIENT = "transient"
     """The same request may succeed later."""
+    INVALID = "invalid"
+    """An answer, paid for, that is not what the caller can use; another may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,7 @@ class Attempt:
         usage: Tokens that the provider reported, or None if it reported none.
         cost: US dollars, or None where the price is unknown.
         response: The answer, or None.
+        parsed: What `validate` made of the answer.
     """
 
     model: str
@@ -113,6 +121,20 @@ class Attempt:
     usage: Usage | None = None
     cost: float | None = None
     response: Any = None
+    parsed: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """By what a checkpoint knows a request.
+
+    Attributes:
+        identity: Hash of all that is sent, secrets left out.
+        occurrence: How many equal requests came before it in its batch.
+    """
+
+    identity: bytes
+    occurrence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,9 @@ class Result:
         usage: Tokens of the answer, or None if the provider reported none.
         created_at: Seconds since the epoch when it ended.
         model: The model asked, or None where the request names none.
+        parsed: What `validate` made of the answer; None without.
+        replayed: Whether the answer came from a checkpoint: attempts, latency, cost and usage are then those of the
+            run that paid for it.
     """
 
     index: int
@@ -142,11 +167,13 @@ class Result:
     usage: Usage | None = None
     created_at: float = 0.0
     model: str | None = None
+    parsed: Any = None
+    replayed: bool = False
 
     @property
     def content(self) -> str | None:
-        """Text of the first choice, or None where there is none."""
-        return content_of(self.response)
+        """Text of the first choice, also of an answer that failed its validation; None where there is none."""
+        return getattr(self.error, "content", None) if self.response is None else content_of(self.response)
 
 
 def content_of(response: Any) -> str | None:

@@ -27,6 +27,9 @@ LOCAL = {
     "AdmissionTimeoutError": LLMAPIClientError,
     "BatchTimeoutError": LLMAPIClientError,
     "BatchInterruptedError": LLMAPIClientError,
+    "BudgetExceededError": LLMAPIClientError,
+    "AnswerValidationError": LLMAPIClientError,
+    "CheckpointError": LLMAPIClientError,
     "ConfigurationError": ValueError,
     "ClientClosedError": RuntimeError,
 }

@@ -24,6 +24,7 @@ STATE = {
     ("call/connections.py", "_current"): "which call each thread has under way",
     ("call/litellm_door.py", "_held"): "settings of LiteLLM that calls under way hold",
     ("call/litellm_door.py", "_settings_lock"): "guards the one above",
+    ("record/store.py", "_registry"): "checkpoints that are open, since a file opened twice is one store",
 }
 """All of the package's state that belongs to no object."""
 

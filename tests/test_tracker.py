@@ -24,7 +24,7 @@ def failed(error, kind=Kind.TRANSIENT, usage=None, cost=None):
     return Attempt("m", Verdict(kind, error), 0.1, usage, cost)
 
 
-def eventually(condition, seconds=5.0):
+def eventually(condition, seconds=30.0):
     """Wait for what another thread is about to do."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -31,6 +31,7 @@ _HTTPX_ROUTES = frozenset(
         "openrouter", "together_ai", "xai",
     }
 )  # fmt: skip
+_ANSWERS = frozenset({"EmbeddingResponse", "ImageResponse", "ModelResponse", "TextCompletionResponse"})
 # Tokenizers that LiteLLM would download: each count without network would wait about 24 s (and is not remembered).
 _DOWNLOADED_TOKENIZERS = frozenset({"cohere", "llama2", "llama3"})
 _DOWNLOADED_FOR = ("command-r", "llama-2", "llama-3", "replicate")
@@ -69,6 +70,32 @@ def price(model: str, usage: Usage) -> float | None:
     return None if parts is None else float(sum(parts))
 
 
+def revive(response_type: str, data: Any) -> Any:
+    """The answer that a checkpoint keeps as the object of LiteLLM's that it was; None for what is none of LiteLLM's."""
+    if response_type not in _ANSWERS:
+        return None
+    made = getattr(_litellm(), response_type, None)
+    return None if made is None else _or_none(made, **data)
+
+
+def strict_schema(model: type) -> dict[str, Any] | None:
+    """JSON schema of a Pydantic class as OpenAI's strict mode takes it, or None where LiteLLM makes none.
+
+    In it every object is closed and every property required.
+    """
+    _litellm()
+    try:
+        from litellm.utils import type_to_response_format_param  # noqa: PLC0415
+    except ImportError:
+        return None
+    made = _or_none(type_to_response_format_param, response_format=model)
+    try:
+        schema = made["json_schema"]["schema"]
+    except (KeyError, TypeError):
+        return None
+    return schema if isinstance(schema, dict) else None
+
+
 class Facts:
     """What LiteLLM knows of models: the `ModelDoor` of preparing."""
 
@@ -98,12 +125,17 @@ class Facts:
             max_input_tokens=None if info is None else info.get("max_input_tokens") or info.get("max_tokens"),
             max_output_tokens=None if info is None else info.get("max_output_tokens"),
             shared_window=not name.startswith(_MODELS_WITH_SEPARATE_WINDOWS),
+            takes_schema=self.takes_schema(bare, provider),
         )
 
     def max_input_tokens(self, model: str) -> int | None:
         """Largest prompt of `model` in tokens, or None if LiteLLM does not know it."""
         info = _or_none(_litellm().get_model_info, model=model) or {}
         return info.get("max_input_tokens") or info.get("max_tokens")
+
+    def takes_schema(self, model: str, provider: str | None) -> bool:
+        """Whether `model` keeps to a JSON schema given as `response_format`; False where LiteLLM does not know."""
+        return bool(_or_none(_litellm().supports_response_schema, model=model, custom_llm_provider=provider))
 
     def count_tokens(self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> int:
         """Tokens of a prompt.

@@ -1,4 +1,4 @@
-"""The command line: `llm-api-client run`, `simulate` and `demo`.
+"""The command line: `llm-api-client run`, `estimate`, `export`, `simulate` and `demo`.
 
 Nothing slow is imported until a command begins its work, so that help is quick.
 """
@@ -11,11 +11,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from llm_api_client.cli import demo, run, simulate
+from llm_api_client.cli import demo, estimate, export, run, simulate
 from llm_api_client.cli.parser import PROGRAM, Parser, UsageError
-from llm_api_client.errors import ConfigurationError
+from llm_api_client.errors import CheckpointError, ConfigurationError
 
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """A scheduler's SIGTERM: it stops a command as a person's Ctrl-C does."""
+
 
 _DESCRIPTION = """\
 Lists of prompts through an API key with limits: concurrent calls to any
@@ -29,7 +35,7 @@ examples:
 
 exit status:
   0 all went well; 1 some requests failed; 2 wrong usage, nothing was sent;
-  130 stopped by Ctrl-C or SIGTERM."""
+  130 stopped by Ctrl-C; 143 by SIGTERM."""
 
 
 class _Version(argparse.Action):
@@ -50,7 +56,7 @@ def parser() -> Parser:
     top = Parser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EXAMPLES)
     top.add_argument("--version", action=_Version, help="print the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (run, simulate, demo):
+    for command in (run, estimate, export, simulate, demo):
         command.add_to(commands)
     return top
 
@@ -67,24 +73,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 2
     try:
         status: int = options.execute(options)
-    except (UsageError, ConfigurationError) as wrong:
+    except (UsageError, ConfigurationError, CheckpointError) as wrong:
         print(f"{PROGRAM} {options.command}: error: {wrong}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt as stop:
         said = stop.args[0] if stop.args else "stopped"
         print(f"\n{PROGRAM} {options.command}: {said}", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
     return status
 
 
 def console() -> NoReturn:
     """The program `llm-api-client`: `main`, and what only the owner of a process may do."""
-    if sys.argv[1:2] in (["demo"], ["simulate"]):
+    if sys.argv[1:2] in (["demo"], ["estimate"], ["simulate"]):
         # They work without a network; LiteLLM would look for newer prices while it is imported.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     with suppress(AttributeError, ValueError):
-        # A scheduler's SIGTERM is a person's Ctrl-C: what was answered is written.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _terminate)
     status = main()
     try:
         sys.stdout.flush()
@@ -92,6 +97,10 @@ def console() -> NoReturn:
         # Nobody reads any more; the interpreter's own flush at exit must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated
 
 
 __all__ = ["console", "main", "parser"]

@@ -11,7 +11,7 @@ from llm_api_client.cli.outputs import OrderedLines, OutputError, check_output, 
 from llm_api_client.cli.parser import PROGRAM, Commands, UsageError, add_command
 from llm_api_client.cli.perform import Performance
 from llm_api_client.cli.simulate import described
-from llm_api_client.cli.summary import library_messages, say
+from llm_api_client.cli.summary import Remarks, library_messages, say
 from llm_api_client.record.batch_file import Entry, default_id
 
 if TYPE_CHECKING:
@@ -120,12 +120,11 @@ def _run(options: argparse.Namespace, labelling: "list[Task]", provider: "Simula
         progress=False if options.progress is None and not sys.stderr.isatty() else options.progress,
     )
     with library_messages(NAME), client, opened_output(output, overwrite=options.overwrite) as file:
-        performance = Performance(_entries(labelling), OrderedLines(file))
+        performance = Performance(_entries(labelling), Remarks(NAME, "the prompts"))
         try:
-            performance.run(client, retries=RETRIES)
-        except KeyboardInterrupt:
-            message = "stopped; what was answered until then is written"
-            raise KeyboardInterrupt(message) from None
+            performance.run(client, OrderedLines(file), retries=RETRIES, number=len(labelling))
+        except KeyboardInterrupt as stop:
+            raise type(stop)("stopped; what was answered until then is written") from None
         except OutputError as error:
             message = f"cannot write {output} any further: {error}"
             raise UsageError(message) from error

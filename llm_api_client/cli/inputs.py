@@ -4,54 +4,63 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from llm_api_client.cli.parser import UsageError
-from llm_api_client.record.batch_file import Entry, Fault, default_id, kind_of, parse_lines, parse_object
+from llm_api_client.record.batch_file import Entry, Fault, default_id, kind_of, parse_line, parse_object
 from llm_api_client.secrets import is_secret_name, secrets_in
 
 STANDARD = "-"
 _BOM = b"\xef\xbb\xbf"
+_BLOCK = 2**20
 
 
-def read_requests(path: str, model: str | None) -> list[Entry | Fault]:
-    """Every request of a batch file; `model` is for those that name none.
+def read_requests(path: str, model: str | None) -> Iterator[Entry | Fault]:
+    """Every request of a batch file, as it is read; `model` is for those that name none.
 
     Raises:
         UsageError: The file cannot be read.
     """
     with _opened(path) as file:
-        items = list(parse_lines(_text_lines(file, path)))
-    for item in items:
-        if model is not None and isinstance(item, Entry) and item.request.get("model") is None:
-            item.request["model"] = model
-    return items
+        for line, text in _text_lines(file):
+            item = text if isinstance(text, Fault) else parse_line(text, line)
+            if model is not None and isinstance(item, Entry) and item.request.get("model") is None:
+                item.request["model"] = model
+            yield item
 
 
 def read_prompts(
     path: str, field: str | None, *, model: str, system: str | None, params: Mapping[str, Any]
-) -> list[Entry | Fault]:
-    """A request for each prompt: each line, or that field of each line's JSON object.
+) -> Iterator[Entry | Fault]:
+    """A request for each prompt, as it is read: each line, or that field of each line's JSON object.
 
     Raises:
         UsageError: The file cannot be read.
     """
     before = [] if system is None else [{"role": "system", "content": system}]
-    items: list[Entry | Fault] = []
     with _opened(path) as file:
-        for line, text in enumerate(_text_lines(file, path), 1):
-            if not text or text.isspace():
+        for line, text in _text_lines(file):
+            if isinstance(text, Fault):
+                yield text
                 continue
             custom_id, prompt = default_id(line), text
             if field is not None:
                 try:
                     custom_id, prompt = _field_of(text, field, custom_id)
                 except ValueError as wrong:
-                    items.append(Fault(line, custom_id, str(wrong)))
+                    yield Fault(line, custom_id, str(wrong))
                     continue
             messages = [*before, {"role": "user", "content": prompt}]
-            items.append(Entry(line, custom_id, {"model": model, "messages": messages, **params}))
-    return items
+            yield Entry(line, custom_id, {"model": model, "messages": messages, **params})
+
+
+def number_of_lines(path: str) -> int | None:
+    """Lines of a file, or None where they can be read only once."""
+    if path == STANDARD or not Path(path).is_file():
+        return None
+    with _opened(path) as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
 
 
 def parse_params(texts: Sequence[str]) -> dict[str, Any]:
@@ -108,14 +117,17 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         raise UsageError(message) from error
 
 
-def _text_lines(file: BinaryIO, path: str) -> Iterator[str]:
+def _text_lines(file: BinaryIO) -> Iterator[tuple[int, str | Fault]]:
+    """The lines that are not blank, each with its number from 1."""
     for number, data in enumerate(file, 1):
         line = data.rstrip(b"\r\n")
         try:
-            yield (line.removeprefix(_BOM) if number == 1 else line).decode()
+            text = (line.removeprefix(_BOM) if number == 1 else line).decode()
         except UnicodeDecodeError as error:
             message = (
-                f"{path}, line {number}: not UTF-8 (at byte {error.start + 1}); convert the file, for example with: "
-                "iconv -f latin1 -t utf-8"
+                f"not UTF-8 (at byte {error.start + 1}); convert the file, for example with: iconv -f latin1 -t utf-8"
             )
-            raise UsageError(message) from None
+            yield number, Fault(number, default_id(number), message)
+        else:
+            if text and not text.isspace():
+                yield number, text

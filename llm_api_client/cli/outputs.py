@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from llm_api_client.cli.inputs import STANDARD
 from llm_api_client.cli.parser import UsageError
@@ -18,14 +18,37 @@ class OutputError(Exception):
     """The results cannot be written any further; its text says why."""
 
 
-class OrderedLines:
+class Lines:
+    """Lines that are written as they come, each handed to the system at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def put(self, position: int, line: str) -> None:  # noqa: ARG002  for those that keep an order
+        """Write a line.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        with uninterrupted():
+            self._write(line.encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(error.strerror or str(error)) from error
+
+
+class OrderedLines(Lines):
     """Lines that come in any order and are written in that of their positions, from 0.
 
     A line waits in memory until all before it have come; then it is written and handed to the system at once.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        super().__init__(file)
         self._waiting: dict[int, bytes] = {}
         self.written = 0
         """Lines written: the position of the first that is missing."""
@@ -41,20 +64,12 @@ class OrderedLines:
         self._waiting[position] = line.encode() + b"\n"
         if position != self.written:
             return
-        with _uninterrupted():
+        with uninterrupted():
             ready = []
             while (data := self._waiting.pop(self.written, None)) is not None:
                 ready.append(data)
                 self.written += 1
-            try:
-                self._file.write(b"".join(ready))
-                self._file.flush()
-            except OSError as error:
-                raise OutputError(error.strerror or str(error)) from error
-
-    def has(self, position: int) -> bool:
-        """Whether that line has come."""
-        return position < self.written or position in self._waiting
+            self._write(b"".join(ready))
 
 
 def check_output(path: str, *, overwrite: bool, source: str | None = None) -> None:
@@ -119,19 +134,19 @@ def opened_output(path: str, *, overwrite: bool) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back: half a line would spoil the file."""
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back: half a line would spoil the file."""
     caught: list[int] = []
-    held = []
+    held: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        held = [number for number in numbers if signal.getsignal(number) is signal.default_int_handler]
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        held = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in held:
         signal.signal(number, lambda received, _frame: caught.append(received))
     try:
         yield
     finally:
-        for number in held:
-            signal.signal(number, signal.default_int_handler)
+        for number, handler in held.items():
+            signal.signal(number, handler)
     if caught:
-        raise KeyboardInterrupt
+        held[caught[0]](caught[0], None)

@@ -80,6 +80,11 @@ def seconds_or_none(text: str) -> float | None:
     return None if text.lower() == "none" else _number(text, zero=True, what="a number of seconds, 0 or more, or none")
 
 
+def dollars(text: str) -> float:
+    """US dollars above 0."""
+    return _number(text.removeprefix("$"), zero=False, what="a number of US dollars above 0")
+
+
 def share(text: str) -> float:
     """A share of all, from 0 to 1."""
     number = _number(text, zero=True, what="a share from 0 to 1")

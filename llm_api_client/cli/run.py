@@ -2,19 +2,21 @@
 
 import argparse
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llm_api_client.cli import parser as kinds
-from llm_api_client.cli.inputs import STANDARD, parse_params, read_prompts, read_requests
-from llm_api_client.cli.outputs import OrderedLines, OutputError, check_output, opened_output
+from llm_api_client.cli.inputs import STANDARD, number_of_lines
+from llm_api_client.cli.outputs import Lines, OrderedLines, OutputError, check_output, opened_output
 from llm_api_client.cli.parser import PROGRAM, Commands, UsageError, add_command
 from llm_api_client.cli.perform import Performance
-from llm_api_client.cli.summary import Tally, library_messages, report_lines, say
-from llm_api_client.record.batch_file import Entry, Fault, repeated_ids
+from llm_api_client.cli.sources import add_prompts, checked_url, items_of, source_of
+from llm_api_client.cli.summary import Remarks, Tally, library_messages, say
+from llm_api_client.errors import CheckpointError
+from llm_api_client.record.batch_file import Entry, Fault
 
 if TYPE_CHECKING:
     from llm_api_client.api_client import APIClient
@@ -41,7 +43,11 @@ Batch API:
 A request without an answer has the reason in its "error", as a code and a
 message; "response" is then null, or the HTTP error that the provider answered
 with. A line that is no request is reported with its number and spoils nothing
-else. Lines are written as soon as all before them are done."""
+else. Lines are written as soon as all before them are done.
+
+Answers are kept in a checkpoint beside the output (FILE.db): the same command
+run again after a stop, or with further requests, asks only what has no answer
+yet, and writes the output anew."""
 _EPILOG = f"""\
 keys:
   Keys come from the environment, under the names that LiteLLM knows
@@ -67,8 +73,9 @@ examples:
 
 exit status:
   0 all answered; 1 some failed, or lines were no requests; 2 wrong usage, or
-  the output cannot be written; 130 stopped by Ctrl-C or SIGTERM: what was
-  answered is written."""
+  the output or checkpoint cannot be written; 130 stopped by Ctrl-C, 143 by
+  SIGTERM: what was answered is kept. Calls under way have five seconds more; a
+  second Ctrl-C leaves at once."""
 
 
 def add_to(commands: Commands) -> None:
@@ -76,7 +83,7 @@ def add_to(commands: Commands) -> None:
     command = add_command(commands, "run", "send a file of requests, write the answers", _DESCRIPTION, _EPILOG)
     command.set_defaults(execute=execute, command="run")
     _add_files(command)
-    _add_prompts(command)
+    add_prompts(command)
     _add_limits(command)
     _add_provider(command)
 
@@ -88,31 +95,29 @@ def _add_files(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="file for the answers; - for standard output (required)"
     )
-    command.add_argument("--overwrite", action="store_true", help="replace FILE if it exists (default: refuse)")
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace FILE if it exists (default: refuse, unless its checkpoint is there too)",
+    )
+    keep = command.add_mutually_exclusive_group()
+    keep.add_argument(
+        "--checkpoint", metavar="DB", help="file that keeps every answer (default: FILE.db; none for standard output)"
+    )
+    keep.add_argument(
+        "--no-checkpoint",
+        action="store_true",
+        help="keep no checkpoint; after a stop, all is asked again (default: keep one)",
+    )
+    command.add_argument(
+        "--unordered",
+        action="store_true",
+        help="write each line when its request ends (default: in the order of the input)",
+    )
     command.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
         help="show a progress bar on standard error (default: on a terminal)",
-    )
-
-
-def _add_prompts(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("plain prompts, instead of REQUESTS")
-    group.add_argument(
-        "--prompts", metavar="FILE", help="file of prompts, one a line; - for standard input (default: none)"
-    )
-    group.add_argument(
-        "--prompt-field",
-        metavar="NAME",
-        help="the lines of --prompts are JSON objects, and the prompt is this field (default: a line is a prompt)",
-    )
-    group.add_argument("--system", metavar="TEXT", help="system message before each prompt (default: none)")
-    group.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="parameter of each request, such as temperature=0.2; VALUE is JSON, else text; repeatable (default: none)",
     )
 
 
@@ -141,6 +146,17 @@ def _add_limits(command: argparse.ArgumentParser) -> None:
         default=2,
         metavar="N",
         help="further attempts for a request that failed in a way that may pass (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-cost",
+        type=kinds.dollars,
+        metavar="USD",
+        help="most that the run may cost; requests that could pass it fail, and can be run again (default: no bound)",
+    )
+    group.add_argument(
+        "--allow-unpriced",
+        action="store_true",
+        help="under --max-cost, send requests whose price is unknown too, and count them as nothing (default: refuse)",
     )
     group.add_argument(
         "--timeout",
@@ -193,58 +209,97 @@ def execute(options: argparse.Namespace) -> int:
     Raises:
         UsageError: Something has to be put right first; nothing was sent.
     """
-    source = _source(options)
-    check_output(options.output, overwrite=options.overwrite, source=source)
-    key, base_url = _key(options.api_key_env), _checked_url(options.base_url)
-    items = _items(options, source)
-    if key is None and base_url is not None and not os.environ.get("OPENAI_API_KEY"):
-        _give_no_key(items, base_url)
+    source = source_of(options)
+    checkpoint = _checkpoint(options)
+    resumes = checkpoint is not None and Path(checkpoint).exists()
+    check_output(options.output, overwrite=options.overwrite or resumes, source=source)
+    key, base_url = _key(options.api_key_env), checked_url(options.base_url)
+    items = items_of(options, source)
+    if key is None and base_url is not None and is_loopback(base_url) and not os.environ.get("OPENAI_API_KEY"):
+        items = map(_with_no_key, items)
     shown = "standard input" if source == STANDARD else source
-    report_lines(NAME, shown, [(item.line, item.message) for item in items if isinstance(item, Fault)])
-    same = [(line, f"warning: its custom_id is that of line {earlier}") for line, earlier in repeated_ids(items)]
-    report_lines(NAME, shown, same)
-    return _run(options, items, key=key, base_url=base_url)
+    performance = Performance(items, Remarks(NAME, shown))
+    with ExitStack() as stack:
+        stack.enter_context(library_messages(NAME))
+        client = None
+        if performance.has_requests():
+            client = stack.enter_context(_client(options, key=key, base_url=base_url, checkpoint=checkpoint))
+        file = stack.enter_context(opened_output(options.output, overwrite=options.overwrite or resumes))
+        lines = Lines(file) if options.unordered else OrderedLines(file)
+        return _perform(options, client, performance, lines, number_of_lines(source))
 
 
-def _run(options: argparse.Namespace, items: Sequence[Entry | Fault], *, key: str | None, base_url: str | None) -> int:
+def _checkpoint(options: argparse.Namespace) -> str | None:
+    if options.checkpoint is not None:
+        return str(options.checkpoint)
+    if options.no_checkpoint or options.output == STANDARD or not _may_be_a_file(options.output):
+        return None
+    return f"{options.output}.db"
+
+
+def _may_be_a_file(path: str) -> bool:
+    """Beside a pipe or a device, such as /dev/null, nobody looks for a checkpoint."""
+    return Path(path).is_file() or not Path(path).exists()
+
+
+def _client(
+    options: argparse.Namespace, *, key: str | None, base_url: str | None, checkpoint: str | None
+) -> "APIClient":
+    # This imports LiteLLM, which takes seconds: only what has survived all checks pays for it.
     from llm_api_client.api_client import APIClient  # noqa: PLC0415
 
-    with ExitStack() as stack:
-        client = None
-        if any(isinstance(item, Entry) for item in items):
-            stack.enter_context(library_messages(NAME))
-            # This imports LiteLLM, which takes seconds: only what has survived all checks pays for it.
-            client = APIClient(
-                options.rpm,
-                options.tpm,
-                options.workers,
-                options.max_delay,
-                api_key=key,
-                base_url=base_url,
-                request_timeout=options.request_timeout,
-                history_limit=0,
-                progress=options.progress,
-            )
-            stack.enter_context(client)
-        file = stack.enter_context(opened_output(options.output, overwrite=options.overwrite))
-        return _perform(options, client, Performance(items, OrderedLines(file)))
+    return APIClient(
+        options.rpm,
+        options.tpm,
+        options.workers,
+        options.max_delay,
+        api_key=key,
+        base_url=base_url,
+        request_timeout=options.request_timeout,
+        checkpoint=checkpoint,
+        max_cost=options.max_cost,
+        allow_unpriced=options.allow_unpriced,
+        history_limit=0,
+        progress=options.progress,
+    )
 
 
-def _perform(options: argparse.Namespace, client: "APIClient | None", performance: Performance) -> int:
+def _perform(
+    options: argparse.Namespace,
+    client: "APIClient | None",
+    performance: Performance,
+    lines: Lines,
+    number: int | None,
+) -> int:
     try:
-        performance.write_faults()
-        if client is not None:
-            performance.run(client, retries=options.retries, sanitize=options.sanitize, timeout=options.timeout)
+        performance.run(
+            client,
+            lines,
+            retries=options.retries,
+            sanitize=options.sanitize,
+            timeout=options.timeout,
+            ordered=not options.unordered,
+            number=number,
+        )
     except OutputError as error:
         _report(options, client, performance.tally)
-        message = f"cannot write {options.output} any further: {error}; the run was stopped"
+        message = f"cannot write {options.output} any further: {error}; the run was stopped{_how_to_go_on(options)}"
         raise UsageError(message) from error
-    except KeyboardInterrupt:
+    except CheckpointError as error:
         _report(options, client, performance.tally)
-        message = "stopped; what was answered until then is written"
-        raise KeyboardInterrupt(message) from None
+        message = f"the checkpoint failed, and the run was stopped: {error}"
+        raise UsageError(message) from error
+    except KeyboardInterrupt as stop:
+        _report(options, client, performance.tally)
+        raise type(stop)(f"stopped; what was answered until then is kept{_how_to_go_on(options)}") from None
     _report(options, client, performance.tally)
     return 1 if performance.tally.failed else 0
+
+
+def _how_to_go_on(options: argparse.Namespace) -> str:
+    """The end of a line about a stop: how to go on."""
+    checkpoint = _checkpoint(options)
+    return "" if checkpoint is None else f" in {checkpoint}: to go on, run the same command again"
 
 
 def _report(options: argparse.Namespace, client: "APIClient | None", tally: Tally) -> None:
@@ -253,33 +308,6 @@ def _report(options: argparse.Namespace, client: "APIClient | None", tally: Tall
     say(str(tally))
     if options.output != STANDARD:
         say(f"Results: {options.output}")
-
-
-def _source(options: argparse.Namespace) -> str:
-    """The file to read, once the options agree with one another."""
-    if (options.requests is None) == (options.prompts is None):
-        raise UsageError("name either a file of REQUESTS or --prompts FILE (- for standard input)")
-    if options.requests is not None:
-        for given, name in ((options.prompt_field, "--prompt-field"), (options.system, "--system")):
-            if given is not None:
-                message = f"{name} goes with --prompts; in a file of requests each line says it for itself"
-                raise UsageError(message)
-        if options.param:
-            raise UsageError("--param goes with --prompts; in a file of requests each line says it for itself")
-        return str(options.requests)
-    if options.model is None:
-        raise UsageError("--prompts needs --model NAME, such as --model gpt-4o-mini")
-    if options.prompt_field is None and options.prompts.endswith(".jsonl"):
-        message = f"{options.prompts} holds JSON lines: name the field of the prompt with --prompt-field NAME"
-        raise UsageError(message)
-    return str(options.prompts)
-
-
-def _items(options: argparse.Namespace, source: str) -> list[Entry | Fault]:
-    if options.prompts is None:
-        return read_requests(source, options.model)
-    params = parse_params(options.param)
-    return read_prompts(source, options.prompt_field, model=options.model, system=options.system, params=params)
 
 
 def _key(name: str | None) -> str | None:
@@ -292,23 +320,11 @@ def _key(name: str | None) -> str | None:
     return key
 
 
-def _checked_url(url: str | None) -> str | None:
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        message = f"--base-url takes a URL such as http://localhost:8000/v1, not {url!r}"
-        raise UsageError(message)
-    return url
-
-
-def _give_no_key(items: Sequence[Entry | Fault], base_url: str) -> None:
+def _with_no_key(item: Entry | Fault) -> Entry | Fault:
     """Servers on this machine often want no key; OpenAI's SDK, which asks them, wants one."""
-    if not is_loopback(base_url):
-        return
-    for item in items:
-        if isinstance(item, Entry) and _goes_to_openai_sdk(item.request):
-            item.request.setdefault("api_key", NO_KEY)
+    if isinstance(item, Entry) and _goes_to_openai_sdk(item.request):
+        item.request.setdefault("api_key", NO_KEY)
+    return item
 
 
 def _goes_to_openai_sdk(request: dict[str, Any]) -> bool:

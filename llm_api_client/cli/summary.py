@@ -14,6 +14,7 @@ _CURES = {
     "AdmissionTimeoutError": "Raise --max-delay, or the limits.",
     "AuthenticationError": "Set the provider's variable (OPENAI_API_KEY, …), or name another with --api-key-env.",
     "BatchTimeoutError": "Raise --timeout.",
+    "BudgetExceededError": "Raise --max-cost, or set max_tokens.",
     "NetworkError": "Check --base-url, the network, and that the server runs.",
     "NotFoundError": "Check the model's name, and --base-url.",
     "QuotaExceededError": "Check the account's plan and billing.",
@@ -65,12 +66,46 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+class Remarks:
+    """What is wrong with which lines of the input, the first of them one by one.
+
+    Args:
+        program: The command, which says it.
+        source: The input's name.
+    """
+
+    def __init__(self, program: str, source: str) -> None:
+        self._said = 0
+        self._before = f"{program}: {source}"
+
+    def add(self, line: int, remark: str) -> None:
+        """Say it, unless as many were said already as anybody reads."""
+        self._said += 1
+        if self._said <= MAX_LINES_SHOWN:
+            say_above_the_bar(f"{self._before}, line {line}: {remark}")
+
+    def close(self) -> None:
+        """Say how many more there were."""
+        if self._said > MAX_LINES_SHOWN:
+            say(f"{self._before}: likewise {self._said - MAX_LINES_SHOWN} further lines")
+
+
 def report_lines(program: str, source: str, remarks: Sequence[tuple[int, str]]) -> None:
-    """Say what is wrong with which lines, the first of them one by one."""
-    for line, remark in remarks[:MAX_LINES_SHOWN]:
-        say(f"{program}: {source}, line {line}: {remark}")
-    if len(remarks) > MAX_LINES_SHOWN:
-        say(f"{program}: {source}: likewise {len(remarks) - MAX_LINES_SHOWN} further lines")
+    """Say what is wrong with which lines, where all are known."""
+    said = Remarks(program, source)
+    for line, remark in remarks:
+        said.add(line, remark)
+    said.close()
+
+
+def say_above_the_bar(text: str) -> None:
+    """A message while a progress bar may be shown."""
+    if "tqdm" not in sys.modules:
+        say(text)
+        return
+    from tqdm.auto import tqdm  # noqa: PLC0415  only where there may be a bar
+
+    tqdm.write(text, file=sys.stderr)
 
 
 class _Messages(logging.Handler):
@@ -82,13 +117,11 @@ class _Messages(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """All but the client's own summary of a batch, whose first reason is in the provider's words."""
-        return record.funcName != "_log_summary" and bool(super().filter(record))
+        return record.funcName != "log_summary" and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one."""
-        from tqdm.auto import tqdm  # noqa: PLC0415  only where there is something to show
-
-        tqdm.write(f"{self._program}: warning: {record.getMessage()}", file=sys.stderr)
+        say_above_the_bar(f"{self._program}: warning: {record.getMessage()}")
 
 
 @contextmanager

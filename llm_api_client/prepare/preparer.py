@@ -70,7 +70,13 @@ class Preparer:
         self._facts: dict[tuple[str, str, str], ModelFacts] = {}
 
     def prepare(
-        self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool = True, exactly: bool = True
+        self,
+        request: Mapping[str, Any],
+        *,
+        sanitize: bool,
+        count_prompt: bool = True,
+        exactly: bool = True,
+        response_format: Any = None,
     ) -> Prepared:
         """The request as it will be sent, and its size. The request itself is not changed.
 
@@ -79,6 +85,7 @@ class Preparer:
             sanitize: Whether to drop what the model does not take, and to mind its context size.
             count_prompt: Whether `prompt_tokens` matters; without, an estimate will do.
             exactly: Whether it must be counted, even if the estimates for the model have been corrected by now.
+            response_format: A schema for the answer, for requests without one whose model keeps to schemas.
 
         Raises:
             ContextWindowExceededError: The prompt is too long, and `on_context_overflow` is "error", or it cannot be
@@ -91,6 +98,8 @@ class Preparer:
         if sanitize and model:
             params = self._kept(request, facts)
             limit = self._prompt_limit(facts, params) if self._on_overflow != "ignore" else None
+        if response_format is not None and facts.takes_schema:
+            params.setdefault("response_format", response_format)
         messages, tools = _prompt_of(params), params.get("tools")
         fits = limit is None or most_tokens(messages, tools) <= limit
         if fits and not (count_prompt and (exactly or not self._counter.has_learned(model))):
@@ -105,7 +114,8 @@ class Preparer:
                 # Tools or calls that cannot be cut: better no answer than one, paid for, to an emptied question.
                 raise _too_long(model, facts.provider, fitted.tokens, limit)
             params["messages"], tokens = fitted.messages, fitted.tokens
-        return Prepared(params, model, tokens, _max_answer_tokens(params), facts.provider)
+        bound, longest = _of_all_answers(_answer_bound(params), params), facts.max_output_tokens
+        return Prepared(params, model, tokens, bound, facts.provider, bound or _of_all_answers(longest, params))
 
     def learn(self, prepared: Prepared, prompt_tokens: int) -> None:
         """Correct later estimates for the model by the tokens that the provider reported for this prompt."""
@@ -243,10 +253,10 @@ def _answer_bound(params: Mapping[str, Any]) -> int | None:
     return bound if isinstance(bound, int) and bound > 0 else None
 
 
-def _max_answer_tokens(params: Mapping[str, Any]) -> int | None:
-    """The most tokens that all the answers may have, or None where the request does not say."""
-    bound, answers = _answer_bound(params), params.get("n")
-    return bound if bound is None else bound * max(answers, 1) if isinstance(answers, int) else bound
+def _of_all_answers(one: int | None, params: Mapping[str, Any]) -> int | None:
+    """Tokens of all the answers that a request asks for, where one has so many."""
+    answers = params.get("n")
+    return one if one is None else one * max(answers, 1) if isinstance(answers, int) else one
 
 
 def _too_long(model: str, provider: str | None, tokens: int, limit: int) -> ContextWindowExceededError:

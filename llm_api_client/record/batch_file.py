@@ -11,20 +11,16 @@ from math import isfinite
 from typing import Any
 
 from llm_api_client.errors import APICallException, InvalidInputError, LLMAPIClientError
-from llm_api_client.records import Result, content_of
+from llm_api_client.record import as_json
+from llm_api_client.records import Result
 
 CHAT = "/v1/chat/completions"
 """The only endpoint that a line may name."""
 NOT_YET = ("/v1/responses", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/images/generations")
 """Endpoints that OpenAI's Batch API takes, and this library does not yet."""
 
-MAX_DEPTH = 100
-"""Deepest nesting that is written; what lies deeper becomes its text."""
-
 _ENVELOPE = ("body", "url", "method")
 _REQUEST_ID_HEADERS = ("llm_provider-x-request-id", "llm_provider-request-id", "x-request-id", "request-id")
-# Legal within JSON strings, and yet line ends to many a reader of lines.
-_LINE_ENDS = {ord("\x85"): "\\u0085", ord("\u2028"): "\\u2028", ord("\u2029"): "\\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ def request_line(entry: Entry) -> str:
     """
     line = {"custom_id": entry.custom_id, "method": "POST", "url": CHAT, "body": entry.request}
     try:
-        return _text(line)
+        return as_json.text(line)
     except TypeError as wrong:
         message = f"line {entry.line}: {wrong}"
         raise ValueError(message) from None
@@ -130,7 +126,7 @@ def result_line(entry: Entry, result: Result) -> str:
     error, that answer stands in `response`, as OpenAI has it.
     """
     if result.error is None:
-        body = _dumped(result.response)
+        body = as_json.dumped(result.response)
         response = {"status_code": 200, "request_id": _request_id(result.response), "body": body}
         return _output(entry, response, None)
     return _output(entry, _http_error(result), _error(result.error))
@@ -170,64 +166,7 @@ def _request_of(data: dict[str, Any], custom_id: Any) -> dict[str, Any]:
 
 def _output(item: Entry | Fault, response: Any, error: Any) -> str:
     line = {"id": f"batch_req_{item.line}", "custom_id": item.custom_id, "response": response, "error": error}
-    try:
-        return _text(line)
-    except (TypeError, ValueError, RecursionError):
-        return _text(_plain(line))
-
-
-def _text(value: Any) -> str:
-    """JSON on one line that every reader of UTF-8 takes.
-
-    Raises:
-        TypeError: There is something in it that JSON does not have.
-        ValueError: Likewise NaN, or a circle.
-        RecursionError: It is nested too deeply.
-    """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a character, which only its escape can carry
-        return json.dumps(value, allow_nan=False)
-    return text.translate(_LINE_ENDS)
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Anything as what JSON can carry: a paid answer is written in a poorer form rather than lost."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, Mapping) and depth < MAX_DEPTH:
-        return {str(name): _plain(item, depth + 1) for name, item in value.items()}
-    if isinstance(value, (list, tuple)) and depth < MAX_DEPTH:
-        return [_plain(item, depth + 1) for item in value]
-    return f"<{type(value).__name__}>" if isinstance(value, (Mapping, list, tuple)) else str(value)
-
-
-def _dumped(response: Any) -> Any:
-    """An answer as plain data, or at least its text."""
-    dump = getattr(response, "model_dump", None)
-    if not callable(dump):
-        return response
-    try:
-        # Pydantic's warnings about unexpected types quote the answer.
-        return dump(warnings=False)
-    except TypeError:
-        pass  # not Pydantic's, or it holds what Pydantic cannot dump
-    except Exception:  # noqa: BLE001  an answer that was paid for is not lost for its form
-        return _only_text(response)
-    try:
-        return dump()
-    except Exception:  # noqa: BLE001  likewise
-        return _only_text(response)
-
-
-def _only_text(response: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": content_of(response)}
-    return {"object": "chat.completion", "choices": [{"index": 0, "message": message}]}
+    return as_json.text_at_any_rate(line)
 
 
 def _request_id(response: Any) -> str | None:

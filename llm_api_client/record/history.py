@@ -20,16 +20,16 @@ class History(Sequence[dict[str, Any]]):
     def __init__(self, limit: int | None = None) -> None:
         # The lock guards the deque: batches in several threads append to it while others read.
         self._lock = Lock()
+        self.limit = limit
+        """Entries that are kept at most; None for all."""
         self._results: deque[Result] = deque(maxlen=limit)
 
     def append(self, result: Result) -> None:
-        """Add the newest entry."""
         """Keep a result; with a limit reached, the oldest goes."""
         with self._lock:
             self._results.append(result)
 
     def clear(self) -> None:
-        """Forget all entries."""
         """Forget everything."""
         with self._lock:
             self._results.clear()

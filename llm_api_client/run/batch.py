@@ -1,25 +1,35 @@
 """Many journeys at once: which goes next, what is in flight, what is tried again, and when it is over."""
 
 import heapq
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from math import inf
 from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
-from llm_api_client.admit.limiter import Go, Limiter, NotBefore, Place
+from llm_api_client.admit.limiter import Go, NotBefore
 from llm_api_client.call.retry import RetryBudget
 from llm_api_client.errors import (
-    AuthenticationError,
     BatchInterruptedError,
     BatchTimeoutError,
+    CheckpointError,
     LLMAPIClientError,
 )
 from llm_api_client.records import Kind, Result, Verdict
+from llm_api_client.run.given_up import GivenUp, by_checkpoint, by_timeout
 from llm_api_client.run.journey import Journey, Road
+from llm_api_client.run.keeping import Keeps
+from llm_api_client.run.lane import Lane, Lanes
+from llm_api_client.run.late import Late
+from llm_api_client.run.order import InOrder
 from llm_api_client.run.progress import Progress
+from llm_api_client.run.refused import RefusedKeys
 from llm_api_client.run.workers import Workers
+
+logger = logging.getLogger(__name__)
 
 MOST_READY = 8
 """Calls that wait, admitted, for a thread while all are busy. Without them each thread that ends a call would wait for
@@ -28,23 +38,32 @@ this one, which under load costs more than all else that is done for a call here
 LOOK_AHEAD = 1_000
 """Requests taken from the input ahead of their turn, to find one whose own limit lets it go while others wait."""
 
+ORDERED_AHEAD = 10_000
+"""Results that wait, where they are wanted in order, for one that takes longer; at least four for each worker."""
 
-class _Lane:
-    """The queue before one limiter. Its first journey is the only one that asks."""
+GROUP = 256
+"""Requests that end at most before their results are handed out: answers from a checkpoint come by the thousand."""
 
-    __slots__ = ("limiter", "not_before", "place", "queue")
-
-    def __init__(self, limiter: Limiter, inbox: SimpleQueue[Any]) -> None:
-        self.limiter = limiter
-        self.place = Place(lambda: inbox.put(self))
-        self.queue: deque[Journey] = deque()
-        self.not_before = -inf
+GRACE_SECONDS = 5.0
+"""How long calls under way are waited for once a batch is stopped: they are paid for."""
 
 
 class Batch:
     """One batch on its way. `results` runs it, in the calling thread; all state here belongs to that thread.
 
     Other threads only put messages into the inbox: a worker the end of its call, a limiter the lane that may ask again.
+
+    Args:
+        road: The stations.
+        requests: The requests, read when their turn comes.
+        workers: Most calls in flight at once.
+        max_retries: Further attempts for a request that failed in a way that may pass.
+        timeout: Seconds for all of it, or None.
+        progress: Shows how it goes.
+        kept: The checkpoint, or None.
+        ordered: Whether results come in the order of the requests.
+        whole: Whether requests that were not taken up when the batch is stopped have results too. Without, the rest
+            of the input is not read, and what stopped the batch is raised at the end.
     """
 
     def __init__(
@@ -56,6 +75,9 @@ class Batch:
         max_retries: int,
         timeout: float | None,
         progress: Progress,
+        kept: Keeps | None = None,
+        ordered: bool = False,
+        whole: bool = True,
     ) -> None:
         self._road = road
         self._clock = road.clock
@@ -66,59 +88,113 @@ class Batch:
         self._timeout = timeout
         self._deadline = inf if timeout is None else self._clock.now() + timeout
         self._progress = progress
+        self._kept = kept
+        self._order = InOrder() if ordered else None
+        self._whole = whole
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._workers: Workers[Journey] = Workers(workers, "llm-api-client")
         # Calls that are admitted and handed over: those under way, and a few for the threads to go on with at once.
         self._room = workers + min(workers // 4, MOST_READY)
-        self._lanes: dict[Limiter, _Lane] = {}
+        self._lanes = Lanes(self._inbox.put)
         self._retries: list[tuple[float, int, Journey]] = []
         self._retry_order = count()
         self._budget = RetryBudget()
         # Every request that was taken up and has not ended, wherever it is: an interrupt, which may come between any
-        # two steps, finds it here. Before, it is `_taken`.
+        # two steps, finds it here. Before, it is `_taken`; after, it is among `_ended`, and then among `_out`.
         self._open: dict[Journey, None] = {}
         self._taken: tuple[int, Any] | None = None
+        self._admitted: list[Journey] = []
         self._in_flight: set[Journey] = set()
-        self._refused_keys: dict[tuple[Any, ...], AuthenticationError] = {}
+        self._ended: deque[tuple[Journey, Result]] = deque()
+        self._out: deque[Result] = deque()
+        self._refused_keys = RefusedKeys()
+        self._stopped_by: Exception | None = None
+        self._stopping = False
 
     def results(self) -> Iterator[Result]:
-        """Every request's result, as they end. Returns within the timeout, whatever hangs."""
-        try:
-            while True:
-                if self._clock.now() >= self._deadline:
-                    yield from self.give_up(f"the batch's timeout of {self._timeout:g} s ended", BatchTimeoutError)
-                    return
-                self._revive()
-                yield from self._send()
-                if self._is_over():
-                    return
-                yield from self._receive()
-        finally:
-            self._close()
+        """Every request's result, as they end. Returns within the timeout, whatever hangs.
 
-    def give_up(self, why: str, error: type[BatchTimeoutError | BatchInterruptedError]) -> Iterator[Result]:
+        Raises:
+            Exception: Whatever the input raises, after the results of all that was taken from it before. Where not the
+                whole input is to have results, also what stopped the batch: `BatchTimeoutError`, `CheckpointError`.
+        """
+        while not self._is_over():
+            if self._clock.now() >= self._deadline:
+                why = f"the batch's timeout of {self._timeout:g} s ended"
+                self._stopped_by = BatchTimeoutError(f"Not all requests were read from the input before {why}.")
+                yield from self.give_up(by_timeout(why))
+                break
+            self._revive()
+            self._send()
+            if self._ended or self._admitted:
+                yield from self._hand_out()
+            elif not self._is_over():
+                self._receive()
+            if self._stopped_by_checkpoint is not None:
+                yield from self.last_calls()
+                yield from self.give_up(by_checkpoint(self._stopped_by_checkpoint))
+                break
+        self.close()
+        if self._stopped_by is not None and not (self._whole and isinstance(self._stopped_by, LLMAPIClientError)):
+            raise self._stopped_by
+
+    def last_calls(self, seconds: float = GRACE_SECONDS) -> Iterator[Result]:
+        """Start nothing more, and wait so long for the calls under way."""
+        until = min(self._deadline, self._clock.now() + seconds)
+        self._stop_sending()
+        if self._in_flight:
+            number = len(self._in_flight)
+            logger.warning("Stopping: %d calls under way have %g s more; Ctrl-C again leaves at once.", number, seconds)
+        while self._in_flight and self._clock.now() < until:
+            self._receive(until)
+            yield from self._hand_out()
+
+    def give_up(self, error: GivenUp) -> Iterator[Result]:
         """End everything that has not ended, without waiting for it."""
-        yield from self._deal_with_what_has_come()
-        sent = self._in_flight.difference(self._workers.withdraw())
-        open_journeys = list(self._open)
-        self._open.clear()
-        self._in_flight.clear()
+        self._stop_sending()
+        self._deal_with_what_has_come()
+        self._lanes.clear()
         self._retries.clear()
-        for lane in self._lanes.values():
-            lane.queue.clear()
-        for journey in open_journeys:
-            if journey in sent:
-                message = f"No answer yet when {why}; the call was under way and may be billed."
-                yield self._ended(journey, error(message, in_flight=True))
+        for journey in list(self._open):
+            if journey in self._in_flight:
+                self._end(journey, error("No answer yet when {}; the call was under way and may be billed.", True))
             else:
-                journey.cancel()
                 again = "again " if journey.attempts else ""
-                yield self._ended(journey, error(f"Not sent {again}before {why}."))
-        for index, request in chain([self._taken] if self._taken else [], self._source):
-            yield self._ended(Journey(self._road, index, request), error(f"Not sent before {why}."))
+                self._end(journey, error(f"Not sent {again}before {{}}.", False))
+        if self._whole:
+            for index, request in chain([self._taken] if self._taken else [], self._source):
+                self._end(Journey(self._road, index, request), error("Not sent before {}.", False))
+        self._taken = None
+        self._exhausted = True
+        yield from self._hand_out()
+
+    def close(self) -> None:
+        """Leave; calling twice is harmless. What calls under way still bring goes into the checkpoint."""
+        self._stop_sending()
+        self._workers.close()
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return
+        if self._in_flight and self._stopped_by_checkpoint is None:
+            late = Late(kept, self._inbox, self._in_flight)
+            Thread(target=late.receive, name="llm-api-client-late", daemon=True).start()
+        else:
+            kept.close()
+
+    def _stop_sending(self) -> None:
+        self._stopping = True
+        for journey in chain(self._admitted, self._workers.withdraw()):
+            journey.cancel()
+            self._in_flight.discard(journey)
+        self._admitted.clear()
+        self._lanes.leave()
+
+    @property
+    def _stopped_by_checkpoint(self) -> CheckpointError | None:
+        return self._stopped_by if isinstance(self._stopped_by, CheckpointError) else None
 
     def _is_over(self) -> bool:
-        return self._exhausted and not self._open
+        return self._exhausted and not self._open and not self._ended
 
     def _revive(self) -> None:
         """Put retries whose time has come at the head of their lanes, as many as the budget allows."""
@@ -128,57 +204,53 @@ class Batch:
             self._budget.take(now)
             self._put_first(journey)
 
-    def _send(self) -> Iterator[Result]:
-        """Start every call that may go now; what can never go ends here."""
-        while len(self._in_flight) < self._room:
+    def _send(self) -> None:
+        """Admit every call that may go now; what can never go ends here."""
+        while len(self._in_flight) + len(self._admitted) < self._room:
             now = self._clock.now()
-            if now >= self._deadline:
+            if now >= self._deadline or len(self._ended) >= GROUP:
                 return
-            lane = next((lane for lane in self._lanes.values() if lane.queue and lane.not_before <= now), None)
+            lane = self._lanes.ready(now)
             if lane is not None:
-                yield from self._ask_for_first(lane)
+                self._ask_for_first(lane)
             elif self._may_take_up():
-                yield from self._take_up()
+                self._take_up()
             else:
                 return
         # No thread to send with: a place kept in line would hold up the other batches of the client.
-        for lane in self._lanes.values():
-            lane.limiter.leave(lane.place)
-            lane.not_before = -inf
+        self._lanes.leave()
 
-    def _ask_for_first(self, lane: _Lane) -> Iterator[Result]:
+    def _ask_for_first(self, lane: Lane) -> None:
         journey = lane.queue[0]
         try:
-            self._check_key(journey)
+            self._refused_keys.check(journey)
             decision = journey.ask(lane.place)
         except LLMAPIClientError as error:
             lane.queue.popleft()
-            yield self._ended(journey, error)
+            self._end(journey, error)
         else:
             if isinstance(decision, NotBefore):
                 lane.not_before = decision.when
             elif isinstance(decision, Go):
                 lane.queue.popleft()
-                self._in_flight.add(journey)
-                self._workers.submit(journey, journey.go, self._inbox)
+                self._admitted.append(journey)
         if not lane.queue:
-            lane.limiter.leave(lane.place)
-
-    def _check_key(self, journey: Journey) -> None:
-        refusal = self._refused_keys.get(journey.key)
-        if refusal is not None:
-            message = f"Not sent, because its key was refused before ({refusal})"
-            raise AuthenticationError(
-                message, status_code=refusal.status_code, provider=refusal.provider, model=refusal.model
-            ) from refusal
+            lane.leave()
 
     def _may_take_up(self) -> bool:
         """Whether to take the next request from the input: as late as possible, so that waiting costs no memory."""
-        waiting = sum(len(lane.queue) for lane in self._lanes.values())
-        return not self._exhausted and waiting < (LOOK_AHEAD if self._road.limits.several else 1)
+        if self._exhausted or self._lanes.waiting >= (LOOK_AHEAD if self._road.limits.several else 1):
+            return False
+        if self._order is None:
+            return True
+        ahead = len(self._open) + len(self._ended) + len(self._order)
+        return ahead < max(ORDERED_AHEAD, 4 * self._ceiling)
 
-    def _take_up(self) -> Iterator[Result]:
-        self._taken = next(self._source, None)
+    def _take_up(self) -> None:
+        try:
+            self._taken = next(self._source, None)
+        except Exception as raised:  # noqa: BLE001  the caller's own, raised once all before it has ended
+            self._stopped_by = raised
         if self._taken is None:
             self._exhausted = True
             return
@@ -187,15 +259,53 @@ class Batch:
         self._taken = None
         try:
             journey.prepare()
+            found = journey.find(self._kept) if self._kept is not None else None
         except LLMAPIClientError as error:
-            yield self._ended(journey, error)
+            self._end(journey, error)
         else:
-            self._lane_of(journey).queue.append(journey)
+            if found is not None:
+                self._end(journey, replay=found)
+            else:
+                self._lanes.of(journey).queue.append(journey)
 
-    def _receive(self) -> Iterator[Result]:
+    def _hand_out(self) -> Iterator[Result]:
+        """Make final what was decided: first it is kept, then calls go under way, then results go to the caller."""
+        self._keep()
+        for journey in self._admitted:
+            self._in_flight.add(journey)
+            self._workers.submit(journey, journey.go, self._inbox)
+        self._admitted.clear()
+        while self._ended:
+            _, result = self._ended.popleft()
+            self._out.extend([result] if self._order is None else self._order.put(result))
+            self._progress.ended(result)
+        if self._out:
+            # The caller may take any time with them, in which others of the client shall not wait for this batch.
+            self._lanes.leave()
+        while self._out:
+            yield self._out.popleft()
+
+    def _keep(self) -> None:
+        """Write down what is about to be sent, and what has ended; should that fail, nothing further is sent."""
+        if self._kept is None or self._stopped_by_checkpoint is not None:
+            return
+        claims = [journey.claim() for journey in self._admitted if not journey.claimed]
+        ends = [(journey.key, result) for journey, result in self._ended if journey.key and journey.has_end(result)]
+        released = [journey.key for journey, result in self._ended if journey.key and journey.was_spared(result)]
+        if not (claims or ends or released):
+            return
+        try:
+            self._kept.write(claims, ends, released)
+        except CheckpointError as error:
+            self._stopped_by = error
+            for journey in self._admitted:
+                journey.cancel()
+            self._admitted.clear()
+
+    def _receive(self, until: float = inf) -> None:
         """Wait for something to happen, and deal with all that has."""
         now = self._clock.now()
-        wake_at = min(self._next_event(now), self._deadline)
+        wake_at = min(self._next_event(now), self._deadline, until)
         self._progress.show(self._waiting_for(now), wake_at - now)
         timeout = min(wake_at - now, self._progress.refresh_seconds)
         try:
@@ -203,14 +313,16 @@ class Batch:
                 self._inbox, None if timeout == inf else timeout, running=min(len(self._in_flight), self._ceiling)
             )
             while True:
-                yield from self._deal_with(message)
+                self._deal_with(message)
                 message = self._inbox.get_nowait()
         except Empty:
             return
 
     def _next_event(self, now: float) -> float:
         """When something can go on without a message."""
-        events = [lane.not_before for lane in self._lanes.values() if lane.queue]
+        if self._stopping:
+            return inf
+        events = [lane.not_before for lane in self._lanes if lane.queue]
         if len(self._in_flight) >= self._room:
             events = []
         if self._retries:
@@ -219,72 +331,67 @@ class Batch:
 
     def _waiting_for(self, now: float) -> str:
         """What stands in the way of the next request, for people."""
-        held_up = any(lane.queue and lane.not_before > now for lane in self._lanes.values())
+        if self._stopping:
+            return "calls under way"
+        held_up = any(lane.queue and lane.not_before > now for lane in self._lanes)
         if held_up and len(self._in_flight) < self._room:
             return "rate limit"
         return "retry" if self._retries and not self._in_flight else ""
 
-    def _deal_with_what_has_come(self) -> Iterator[Result]:
+    def _deal_with_what_has_come(self) -> None:
         """Deal with the calls that have ended before the batch did: they are paid for."""
         while True:
             try:
                 message = self._inbox.get_nowait()
             except Empty:
                 return
-            if isinstance(message, _Lane) or not isinstance(message[1], BaseException):
-                yield from self._deal_with(message)
+            if isinstance(message, Lane) or not isinstance(message[1], BaseException):
+                self._deal_with(message)
 
-    def _deal_with(self, message: Any) -> Iterator[Result]:
-        if isinstance(message, _Lane):
+    def _deal_with(self, message: Any) -> None:
+        if isinstance(message, Lane):
             message.not_before = -inf
             return
         journey, verdict = message
         if isinstance(verdict, BaseException):
+            said = f"The call raised {type(verdict).__name__}, which ends the batch; it may be billed."
+            self._end(journey, BatchInterruptedError(said, in_flight=True))
+            self._in_flight.discard(journey)
             raise verdict
-        result = self._after(journey, verdict)
+        self._after(journey, verdict)
         self._in_flight.discard(journey)
-        if result is not None:
-            yield result
 
-    def _after(self, journey: Journey, verdict: Verdict | None) -> Result | None:
+    def _after(self, journey: Journey, verdict: Verdict | None) -> None:
         """What follows from the end of a call: the journey's end, or another try."""
         if verdict is None:
             self._put_first(journey)
-            return None
-        match verdict.kind:
-            case Kind.ANSWERED:
-                self._budget.answered(retry=journey.attempts > 1)
-                return self._ended(journey)
-            case Kind.RATE_LIMITED:
-                self._put_first(journey)
-                return None
-            case Kind.TRANSIENT if journey.attempts <= self._max_retries:
-                delay = self._road.retry.delay(journey.attempts, verdict.retry_after, self._road.chance())
-                due = self._clock.now() + delay
-                heapq.heappush(self._retries, (due, next(self._retry_order), journey))
-                return None
-            case Kind.KEY_REFUSED if isinstance(verdict.error, AuthenticationError):
-                self._refused_keys.setdefault(journey.key, verdict.error)
-        return self._ended(journey, verdict.error)
+            return
+        if verdict.kind is Kind.ANSWERED:
+            self._budget.answered(retry=journey.attempts > 1)
+            self._end(journey)
+            return
+        if not self._stopping:
+            match verdict.kind:
+                case Kind.RATE_LIMITED:
+                    self._put_first(journey)
+                    return
+                case Kind.INVALID if journey.attempts <= self._max_retries:
+                    # The provider is well, so that nothing is to be waited for.
+                    self._put_first(journey)
+                    return
+                case Kind.TRANSIENT if journey.attempts <= self._max_retries:
+                    delay = self._road.retry.delay(journey.attempts, verdict.retry_after, self._road.chance())
+                    due = self._clock.now() + delay
+                    heapq.heappush(self._retries, (due, next(self._retry_order), journey))
+                    return
+        self._refused_keys.learn(journey, verdict)
+        self._end(journey, verdict.error)
 
     def _put_first(self, journey: Journey) -> None:
-        lane = self._lane_of(journey)
+        lane = self._lanes.of(journey)
         lane.queue.appendleft(journey)
         lane.not_before = -inf
 
-    def _lane_of(self, journey: Journey) -> _Lane:
-        lane = self._lanes.get(journey.limiter)
-        if lane is None:
-            lane = self._lanes[journey.limiter] = _Lane(journey.limiter, self._inbox)
-        return lane
-
-    def _ended(self, journey: Journey, error: LLMAPIClientError | None = None) -> Result:
-        result = journey.end(error)
+    def _end(self, journey: Journey, error: LLMAPIClientError | None = None, *, replay: Result | None = None) -> None:
+        self._ended.append((journey, journey.end(error) if replay is None else journey.replay(replay)))
         self._open.pop(journey, None)
-        self._progress.ended(result)
-        return result
-
-    def _close(self) -> None:
-        for lane in self._lanes.values():
-            lane.limiter.leave(lane.place)
-        self._workers.close()

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Protocol
 
 from llm_api_client.admit.answers import AnswerLengths
+from llm_api_client.admit.budget import Hold
 from llm_api_client.admit.limiter import Decision, Go, Limiter, NotBefore, Place, Reservation
 from llm_api_client.admit.limits import Limits
 from llm_api_client.admit.rates import Charge
@@ -16,7 +18,11 @@ from llm_api_client.call.retry import RetryPolicy
 from llm_api_client.clock import Clock
 from llm_api_client.errors import AdmissionTimeoutError, LLMAPIClientError, RequestTooLargeError
 from llm_api_client.prepare.check import check_request
-from llm_api_client.records import Attempt, Kind, Prepared, Result, Usage, Verdict
+from llm_api_client.record.identity import identity_of
+from llm_api_client.record.table import excerpt_of
+from llm_api_client.records import Attempt, Key, Kind, Prepared, Result, Usage, Verdict
+from llm_api_client.run.keeping import Claim, Keeps
+from llm_api_client.run.purse import Purse
 from llm_api_client.secrets import masked, secrets_in
 
 logger = logging.getLogger(__name__)
@@ -27,7 +33,9 @@ _NOTHING_GENERATED = Usage(0, 0)
 class Prepares(Protocol):
     """The first station: makes a request fit its model, and learns how well it counted."""
 
-    def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool, exactly: bool) -> Prepared:
+    def prepare(
+        self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool, exactly: bool, response_format: Any
+    ) -> Prepared:
         """The request as it will be sent, and its size."""
 
     def learn(self, prepared: Prepared, prompt_tokens: int) -> None:
@@ -45,6 +53,20 @@ class Tracks(Protocol):
 
     def record_end(self, *, succeeded: bool, sent: bool) -> None:
         """A request has ended."""
+
+    def record_replay(self, cost: float | None) -> None:
+        """A request has ended with an answer that an earlier run paid for."""
+
+
+class Validates(Protocol):
+    """What the caller wants of an answer."""
+
+    @property
+    def response_format(self) -> Any:
+        """What to ask of a model that can keep to it, or None."""
+
+    def judge(self, response: Any) -> tuple[Verdict, Any]:
+        """What an answer comes to, and what was made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +87,8 @@ class Road:
         defaults: Parameters of every call, unless the request says otherwise.
         sanitize: Whether requests are made to fit their models.
         max_delay: Longest wait for admission in seconds, or None.
+        validation: What the caller wants of an answer, or None.
+        purse: The money that calls may cost, or None.
     """
 
     preparer: Prepares
@@ -80,14 +104,16 @@ class Road:
     defaults: Mapping[str, Any]
     sanitize: bool
     max_delay: float | None
+    validation: Validates | None = None
+    purse: Purse | None = None
 
 
 class Journey:
     """One request under way. Its methods are called by one thread at a time."""
 
     __slots__ = (
-        "_asking_since", "_charge", "_prepared", "_refusals", "_reservation", "_waited",
-        "attempts", "cost", "index", "last", "limiter", "request", "road",
+        "_asking_since", "_charge", "_hold", "_prepared", "_refusals", "_reservation", "_waited", "_worst",
+        "attempts", "claimed", "cost", "index", "key", "last", "limiter", "request", "road",
     )  # fmt: skip
 
     def __init__(self, road: Road, index: int, request: Any) -> None:
@@ -98,16 +124,20 @@ class Journey:
         self.cost: float | None = None
         self.last: Attempt | None = None
         self.limiter: Limiter
+        self.key: Key | None = None
+        self.claimed = False
         self._prepared: Prepared
         self._charge: Charge
         self._reservation: Reservation | None = None
+        self._worst = 0.0
+        self._hold: Hold | None = None
         self._refusals = 0
         self._waited = 0.0
         self._asking_since: float | None = None
         road.tracker.record_start()
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def credentials(self) -> tuple[Any, ...]:
         """What a refused key is known by: itself, and whose it is."""
         params = self._prepared.params
         return params.get("api_key"), params.get("api_base") or params.get("base_url"), self._prepared.provider
@@ -129,7 +159,38 @@ class Journey:
             sanitize=road.sanitize,
             count_prompt=self.limiter.counts_tokens,
             exactly=self.limiter.tokens_are_scarce,
+            response_format=None if road.validation is None else road.validation.response_format,
         )
+        if road.purse is not None:
+            self._worst = road.purse.worst_cost(self._prepared)
+
+    def find(self, kept: Keeps) -> Result | None:
+        """The answer that a checkpoint has for the request, or None.
+
+        Raises:
+            InvalidInputError: The request holds what a checkpoint cannot know it by.
+        """
+        self.key = kept.key(identity_of(self._prepared.params))
+        found = kept.find(self.key)
+        if found is None or self.road.validation is None:
+            return found
+        verdict, parsed = self.road.validation.judge(found.response)
+        return replace(found, parsed=parsed) if verdict.kind is Kind.ANSWERED else None
+
+    def claim(self) -> Claim:
+        """What a checkpoint writes down before the request is sent."""
+        if self.key is None:
+            raise TypeError("a request without a key cannot be claimed")
+        self.claimed = True
+        return self.key, self._prepared.model, excerpt_of(self._prepared.params) or ""
+
+    def has_end(self, result: Result) -> bool:
+        """Whether a checkpoint should know of this end: calls were made for it, and the last of them has ended."""
+        return self.attempts > 0 and not result.replayed and not getattr(result.error, "in_flight", False)
+
+    def was_spared(self, result: Result) -> bool:
+        """Whether it was claimed, and ended without a call that may be paid for."""
+        return self.claimed and not self.attempts and not getattr(result.error, "in_flight", False)
 
     def ask(self, place: Place) -> Decision:
         """Ask to be admitted.
@@ -137,7 +198,11 @@ class Journey:
         Raises:
             RequestTooLargeError: The request alone is larger than a limit.
             AdmissionTimeoutError: It cannot go within `max_delay`.
+            BudgetExceededError: What is left of the money could not pay for it.
         """
+        purse = self.road.purse
+        if purse is not None:
+            purse.check(self._worst)
         now = self.road.clock.now()
         if self._asking_since is None:
             self._asking_since = now
@@ -145,6 +210,11 @@ class Journey:
         decision = self.limiter.ask(place, self._charge)
         match decision:
             case Go(reservation):
+                if purse is not None:
+                    self._hold = purse.hold(self._worst, place)
+                    if self._hold is None:
+                        reservation.cancel()
+                        return NotBefore(inf, "calls under way may need what is left of max_cost")
                 self._waited += now - self._asking_since
                 self._asking_since = None
                 self._reservation = reservation
@@ -179,15 +249,35 @@ class Journey:
         """Give an admission back that will not be used."""
         if self._reservation is not None:
             self._reservation.cancel()
+        self._pay(0.0)
 
     def end(self, error: LLMAPIClientError | None = None) -> Result:
         """The journey is over: with the last answer, or with `error`."""
-        road, last = self.road, self.last
         if error is not None:
             error.index = self.index
+        result = self._result(error)
+        sent = self.last is not None or getattr(error, "in_flight", False)
+        self.road.tracker.record_end(succeeded=error is None, sent=sent)
+        self.road.record(result)
+        return result
+
+    def replay(self, found: Result) -> Result:
+        """The journey is over before it began: with the answer that a checkpoint has."""
+        result = replace(found, index=self.index, request=masked(self.request))
+        self.road.tracker.record_replay(found.cost)
+        self.road.tracker.record_end(succeeded=True, sent=False)
+        self.road.record(result)
+        return result
+
+    def late_result(self) -> Result:
+        """What a call came to whose end was given up, for the checkpoint only."""
+        return self._result(None)
+
+    def _result(self, error: LLMAPIClientError | None) -> Result:
+        last = self.last
         answered = last is not None and error is None
         model = self.request.get("model") if isinstance(self.request, Mapping) else None
-        result = Result(
+        return Result(
             index=self.index,
             request=masked(self.request),
             response=last.response if last is not None and answered else None,
@@ -196,13 +286,15 @@ class Journey:
             latency=None if last is None else last.latency,
             cost=self.cost,
             usage=last.usage if last is not None and answered else None,
-            created_at=road.clock.wall(),
+            created_at=self.road.clock.wall(),
             model=model if isinstance(model, str) else None,
+            parsed=last.parsed if last is not None and answered else None,
         )
-        sent = last is not None or getattr(error, "in_flight", False)
-        road.tracker.record_end(succeeded=error is None, sent=sent)
-        road.record(result)
-        return result
+
+    def _pay(self, cost: float | None) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.settle(cost)
 
     def _expected_charge(self) -> Charge:
         prepared = self._prepared
@@ -234,7 +326,7 @@ class Journey:
         where = Where(
             prepared.model, prepared.provider, prepared.params.get("api_base") or prepared.params.get("base_url")
         )
-        response = None
+        response = parsed = None
         began = road.clock.now()
         try:
             response = road.send(prepared.params, prepared.provider, reservation.start)
@@ -242,6 +334,8 @@ class Journey:
             verdict = self._judged(raised, where)
         else:
             verdict = judge_answer(response, where)
+            if verdict.kind is Kind.ANSWERED and road.validation is not None:
+                verdict, parsed = road.validation.judge(response)
         latency = road.clock.now() - began
         usage = usage_of(response)
         attempt = Attempt(
@@ -251,6 +345,7 @@ class Journey:
             usage=usage,
             cost=cost_of(response, prepared.model, usage, road.price),
             response=response,
+            parsed=parsed,
         )
         self._settle(attempt, reservation)
         road.tracker.record_attempt(attempt)
@@ -282,6 +377,7 @@ class Journey:
             self.attempts += 1
         refused = getattr(verdict.error, "status_code", 0) >= 400  # noqa: PLR2004  an HTTP error: nothing was generated
         reservation.settle(attempt.usage or (_NOTHING_GENERATED if refused else None))
+        self._pay(attempt.cost if attempt.cost is not None or not refused else 0.0)
         # What never left this machine takes nothing of the limits; of what did, this changes nothing.
         reservation.cancel()
         if attempt.usage is not None:

@@ -37,7 +37,7 @@ class Progress:
         if self._bar is None:
             return
         self._tokens += result.usage.total_tokens if result.usage else 0
-        self._cost += result.cost or 0.0
+        self._cost += 0.0 if result.replayed else result.cost or 0.0
         self._failed += result.error is not None
         self._bar.set_postfix_str(self._sums(), refresh=False)
         self._bar.update()

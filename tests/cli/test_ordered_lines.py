@@ -1,12 +1,14 @@
 import io
 import signal
+from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_api_client.cli.outputs import OrderedLines, OutputError
+from llm_api_client.cli.outputs import Lines, OrderedLines, OutputError
 from llm_api_client.cli.perform import Performance
+from llm_api_client.cli.summary import Remarks
 from llm_api_client.errors import BatchInterruptedError
 from llm_api_client.record.batch_file import Entry, Fault
 from llm_api_client.records import Result
@@ -34,7 +36,6 @@ def test_lines_are_written_in_order_and_at_once(order):
         expected = next((first for first in range(8) if first not in come), 8)
         assert file.getvalue() == b"".join(b"%d\n" % line for line in range(expected))
         assert file.flushed == len(file.getvalue())
-        assert all(lines.has(line) == (line in come) for line in range(8))
 
 
 def test_a_second_line_for_a_place_is_ignored():
@@ -75,23 +76,67 @@ def test_a_file_that_cannot_be_written():
         OrderedLines(Full()).put(0, "line")
 
 
-def test_an_interrupted_run_writes_every_line():
-    """After Ctrl-C each line of the input has its line: the answer, the reason, or that it was stopped."""
+class Interrupted:
+    """A client whose second result is followed by Ctrl-C, and that then brings what was under way."""
 
-    class Stopped:
-        failures = (Result(1, {}, error=BatchInterruptedError("No answer yet.", in_flight=True)),)
-
-        def make_requests_with_retries(self, _requests, *, on_result, **_options):
-            on_result(Result(2, {}, response=ScriptedAnswer(), attempts=1))
+    def iter_requests(self, requests, **_options):
+        """What the client would be asked for."""
+        assert len(list(islice(requests, 3))) == 3
+        yield Result(1, {}, response=ScriptedAnswer(), attempts=1)
+        try:
+            yield Result(0, {}, response=ScriptedAnswer(), attempts=1)
             raise KeyboardInterrupt
+        finally:
+            yield Result(2, {}, error=BatchInterruptedError("No answer yet.", in_flight=True))
+
+
+def test_an_interrupted_run_writes_what_was_under_way():
+    """After Ctrl-C what the client had has its line, an answer or the reason; the rest of the input is not read."""
+    file = Recorder()
+    items = iter([*(Entry(line, str(line), {}) for line in range(1, 4)), Fault(4, "4", "wrong"), Entry(5, "5", {})])
+    performance = Performance(items, Remarks("run", "requests.jsonl"))
+    with pytest.raises(KeyboardInterrupt):
+        performance.run(Interrupted(), OrderedLines(file), retries=0)
+    written = file.getvalue().decode().splitlines()
+    assert ["BatchInterruptedError" in line for line in written] == [False, False, True]
+    assert (performance.tally.answered, performance.tally.failed) == (2, 1)
+    assert next(items).line == 4
+
+
+def test_ctrl_c_while_a_line_is_written_brings_what_was_under_way_too():
+    """The interrupt reaches the client wherever it came, so that calls under way are not left behind."""
+
+    class InterruptedLines(OrderedLines):
+        interrupted = False
+
+        def put(self, position, line):
+            super().put(position, line)
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+
+    class Client:
+        def iter_requests(self, requests, **_options):
+            list(requests)
+            try:
+                yield Result(0, {}, response=ScriptedAnswer(), attempts=1)
+            except KeyboardInterrupt:
+                yield Result(1, {}, response=ScriptedAnswer(), attempts=1)
+                raise
 
     file = Recorder()
-    items = [Entry(1, "a", {}), Fault(2, "b", "wrong"), Entry(3, "c", {}), Entry(4, "d", {})]
-    performance = Performance(items, OrderedLines(file))
-    performance.write_faults()
+    performance = Performance([Entry(1, "a", {}), Entry(2, "b", {})], Remarks("run", "requests.jsonl"))
     with pytest.raises(KeyboardInterrupt):
-        performance.run(Stopped(), retries=0)
-    written = file.getvalue().decode().splitlines()
-    assert [line.partition('"custom_id": ')[2][:3] for line in written] == ['"a"', '"b"', '"c"', '"d"']
-    assert ["BatchInterruptedError" in line for line in written] == [True, False, True, False]
-    assert (performance.tally.answered, performance.tally.failed) == (1, 3)
+        performance.run(Client(), InterruptedLines(file), retries=0)
+    assert file.getvalue().count(b"\n") == 2
+
+
+def test_lines_without_order_are_written_as_they_come():
+    """Each line is in the file as soon as it is there."""
+    file = Recorder()
+    lines = Lines(file)
+    lines.put(5, "five")
+    assert file.getvalue() == b"five\n"
+    lines.put(0, "zero")
+    assert file.getvalue() == b"five\nzero\n"
+    assert file.flushed == len(file.getvalue())

@@ -47,8 +47,47 @@ def test_ctrl_c_keeps_what_was_answered(provider, write, tmp_path):
     assert codes == [None] * 3 + ["BatchInterruptedError"] + [None] * 2 + ["BatchInterruptedError", None]
     assert "Traceback" not in said
     assert "6 of 8 answered, 2 failed" in said
-    assert said.endswith("llm-api-client run: stopped; what was answered until then is written\n")
+    resume = f"stopped; what was answered until then is kept in {output}.db: to go on, run the same command again"
+    assert said.endswith(f"\nllm-api-client run: {resume}\n")
     assert shown == ""
+
+
+def test_sigterm_is_a_stop_like_ctrl_c_and_can_be_resumed(provider, write, tmp_path):
+    """A scheduler's SIGTERM has the status 143; calls under way are kept, and the next run asks only the rest."""
+    source = write(*[ask(f"question {number}") for number in range(30)])
+    output = tmp_path / "out.jsonl"
+    command = ("run", source, "-o", str(output), "--base-url", provider.base_url, "--rpm", "120")
+    with start(*command) as program:
+        wait_until(lambda: provider.counts.answered >= 4, program)
+        program.terminate()
+        _, said = program.communicate(timeout=20)
+    assert program.returncode == 143, said
+    assert "run the same command again" in said.splitlines()[-1]
+    answered = provider.counts.answered
+    assert answered < 30
+    with start(*command[:-1], "none") as program:
+        _, said = program.communicate(timeout=60)
+    assert program.returncode == 0, said
+    assert provider.counts.received == 30
+    assert f"checkpoint: {answered}" in said
+    assert [line["custom_id"] for line in lines_of(output)] == [f"request-{number}" for number in range(1, 31)]
+
+
+def test_a_second_ctrl_c_leaves_at_once(provider, write, tmp_path):
+    """Whoever does not want to wait for the calls under way says so again."""
+    output = tmp_path / "out.jsonl"
+    source = write(*[ask("[simulate: hang]")] * 3)
+    with start("run", source, "-o", str(output), "--base-url", provider.base_url) as program:
+        wait_until(lambda: provider.counts.received == 3, program)
+        program.send_signal(signal.SIGINT)
+        assert program.stderr is not None
+        assert "Ctrl-C again" in program.stderr.readline()
+        began = time.monotonic()
+        program.send_signal(signal.SIGINT)
+        _, said = program.communicate(timeout=20)
+    assert program.returncode == 130
+    assert time.monotonic() - began < 4
+    assert "Traceback" not in said
 
 
 def test_a_pipe_and_its_status(provider, write):

@@ -110,12 +110,12 @@ class TestRequests:
         assert [line["custom_id"] for line in lines_of(out)] == ["request-1", "request-3"]
 
     def test_a_file_that_is_not_utf_8_names_the_line(self, run, tmp_path, out, capsys):
-        """Another encoding is wrong usage: nothing is sent, and the line and the cure are named."""
+        """A line of another encoding is no request: it is named with its cure, and spoils nothing else."""
         source = tmp_path / "latin.jsonl"
         source.write_bytes(json.dumps(ask()).encode() + b"\n\n" + '{"a": "é"}'.encode("latin-1"))
-        assert run(str(source)) == 2
+        assert run(str(source)) == 1
         assert "line 3: not UTF-8" in capsys.readouterr().err
-        assert not out.exists()
+        assert [line["error"] and line["error"]["code"] for line in lines_of(out)] == [None, "InvalidInputError"]
 
     def test_a_repeated_custom_id_is_a_warning(self, run, write, out, capsys):
         """Two lines of one custom_id are both answered, and the later one is named."""
@@ -225,7 +225,7 @@ class TestFiles:
         assert run(str(tmp_path)) == 2
         assert run(source, output=str(tmp_path)) == 2
         assert run(source, output=str(tmp_path / "no" / "folder.jsonl")) == 2
-        assert run(source, output="/proc/nobody.jsonl") == 2
+        assert run(source, "--no-checkpoint", output="/proc/nobody.jsonl") == 2
         assert all(
             line.startswith("llm-api-client run: error: cannot ") for line in capsys.readouterr().err.splitlines()
         )
@@ -242,6 +242,50 @@ class TestFiles:
         assert last.startswith("llm-api-client run: error: cannot write /dev/full any further: No space left")
 
 
+class TestCheckpoints:
+    def test_run_again_nothing_is_sent_and_the_output_is_the_same(self, run, write, out, provider, capsys):
+        """Answers are kept beside the output: the same command again asks nothing, and writes the same answers."""
+        source = write(ask("one"), "no request", ask("two"))
+        assert run(source) == 1
+        first = lines_of(out)
+        assert run(source) == 1
+        for line in (first[0], first[2]):
+            line["response"]["request_id"] = None  # It is none of the answer's own data.
+        assert lines_of(out) == first
+        assert provider.counts.received == 2
+        assert "Answers from the checkpoint: 2" in capsys.readouterr().err
+
+    def test_what_failed_and_what_is_new_is_asked(self, run, write, out, provider):
+        """A second run asks the failures again, and what was put in."""
+        provider.next("500")
+        assert run(write(ask("one"), ask("two")), "--retries", "0", "--workers", "1") == 1
+        assert run(write(ask("zero"), ask("one"), ask("two"))) == 0
+        assert provider.counts.received == 4
+        assert len(lines_of(out)) == 3
+
+    def test_it_may_stand_elsewhere_or_not_be_kept(self, run, write, out, tmp_path):
+        """`--checkpoint` names the file, `--no-checkpoint` keeps none; one excludes the other."""
+        assert run(write(ask()), "--checkpoint", str(tmp_path / "kept.db")) == 0
+        assert (tmp_path / "kept.db").exists()
+        out.unlink()
+        assert run(write(ask()), "--no-checkpoint") == 0
+        assert not out.with_name("out.jsonl.db").exists()
+        assert run(write(ask()), "--no-checkpoint", "--checkpoint", "x.db") == 2
+
+    def test_a_file_that_is_no_checkpoint_is_left_alone(self, run, write, out, tmp_path, provider, capsys):
+        """Before anything is sent, and before the output is touched."""
+        (tmp_path / "notes.txt").write_text("notes " * 100)
+        assert run(write(ask()), "--checkpoint", str(tmp_path / "notes.txt")) == 2
+        assert "notes.txt" in capsys.readouterr().err.splitlines()[-1]
+        assert provider.counts.received == 0
+        assert not out.exists()
+
+    def test_standard_output_has_none_unless_asked(self, run, write, tmp_path, capsysbinary):
+        """Beside a pipe nobody looks for a file."""
+        assert run(write(ask()), output="-") == 0
+        assert not list(tmp_path.glob("*.db"))
+
+
 class TestKeys:
     def test_a_server_on_this_machine_needs_no_key(self, run, write, provider):
         """Without any key, openai/… requests to a server on this machine carry one that says so."""
@@ -253,7 +297,7 @@ class TestKeys:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
         monkeypatch.setenv("OTHER", " sk-other\n")
         assert run(write(ask())) == 0
-        assert run(write(ask()), "--api-key-env", "OTHER", "--overwrite") == 0
+        assert run(write(ask()), "--api-key-env", "OTHER", "--overwrite", "--no-checkpoint") == 0
         keys = [seen.headers["authorization"] for seen in provider.requests]
         assert keys == ["Bearer sk-own", "Bearer sk-other"]
 
@@ -290,6 +334,30 @@ class TestRunning:
         lines = lines_of(out)
         assert [line["error"] and line["error"]["code"] for line in lines] == [None, "BatchTimeoutError", None]
         assert "Raise --timeout." in capsys.readouterr().err
+
+    def test_what_was_not_read_in_time_has_its_line_too(self, run, write, out, provider):
+        """After the timeout, input and output still stand side by side, without a request being sent."""
+        source = write(*[ask("[simulate: hang]")] * 3, *[ask()] * 40, "no request")
+        assert run(source, "--timeout", "1", "--workers", "2") == 1
+        codes = [line["error"]["code"] for line in lines_of(out)]
+        assert codes == ["BatchTimeoutError"] * 43 + ["InvalidInputError"]
+        assert provider.counts.received < 6
+
+    def test_money_has_a_bound(self, run, write, out, provider, capsys):
+        """`--max-cost` stops before it is passed; what is left says so, and is asked by the next run."""
+        source = write(*[ask(f"question {number}", max_tokens=1_000) for number in range(20)])
+        assert run(source, "--max-cost", "0.00065", "--workers", "1") == 1
+        codes = [line["error"] and line["error"]["code"] for line in lines_of(out)]
+        assert set(codes) == {None, "BudgetExceededError"}
+        assert "Raise --max-cost" in capsys.readouterr().err
+        assert run(source, "--max-cost", "1") == 0
+        assert provider.counts.answered == 20
+
+    def test_lines_in_the_order_of_their_ends(self, run, write, out):
+        """With `--unordered` no line waits for a slower one before it."""
+        source = write(ask("[simulate: latency=1]", custom_id="slow"), ask("quick", custom_id="quick"))
+        assert run(source, "--unordered") == 0
+        assert [line["custom_id"] for line in lines_of(out)] == ["quick", "slow"]
 
     def test_one_call_has_a_timeout(self, run, write, out):
         """`--request-timeout` ends a call that is not answered."""

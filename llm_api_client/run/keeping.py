@@ -1,0 +1,56 @@
+"""What a batch asks of a checkpoint, and the hand-over from one to the other."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from llm_api_client.record.store import Revive, Store
+from llm_api_client.records import Key, Result
+
+logger = logging.getLogger(__name__)
+
+Claim = tuple[Key, str, str]
+"""A request that is about to be sent: its key, its model, and how its prompt begins."""
+
+
+class Keeps(Protocol):
+    """A checkpoint as one batch sees it."""
+
+    def key(self, identity: bytes) -> Key:
+        """By what the next request of this identity is known."""
+
+    def find(self, key: Key) -> Result | None:
+        """The answer that is kept, or None."""
+
+    def write(self, claims: Sequence[Claim], ends: Sequence[tuple[Key, Result]], released: Sequence[Key] = ()) -> None:
+        """Write all of it down, or none.
+
+        Args:
+            claims: What is about to be sent.
+            ends: What has ended, with an answer or without.
+            released: What was claimed and was not sent after all.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+
+    def close(self) -> None:
+        """The batch is over."""
+
+
+def opened(path: str | os.PathLike[str], revive: Revive) -> Store:
+    """A checkpoint, and a warning of what an earlier run may have paid for without an answer.
+
+    Raises:
+        CheckpointError: It cannot be used.
+    """
+    store = Store.open(path, revive)
+    if store.possibly_paid:
+        logger.warning(
+            "%s: %d requests were under way when an earlier run ended, and may have been paid for. Those that come up "
+            "again are asked again.",
+            store.path,
+            store.possibly_paid,
+        )
+    return store
