@@ -13,6 +13,7 @@ from llm_api_client.admit.rates import RateLimit
 from llm_api_client.api_tracker import APIUsageTracker
 from llm_api_client.call import litellm_door
 from llm_api_client.call.retry import RetryPolicy
+from llm_api_client.call.sender import Sender
 from llm_api_client.call.validation import validation
 from llm_api_client.clock import Clock, SystemClock
 from llm_api_client.errors import ClientClosedError
@@ -126,7 +127,7 @@ class APIClient(Offline):
             # Looking a request up imports LiteLLM, which another api_call may have no use for.
             name_providers=api_call is None,
         )
-        self._sender = litellm_door.Sender(self._call, is_litellm=api_call is None)
+        self._sender = Sender(self._call, is_litellm=api_call is None)
         self._retry = retry or RetryPolicy()
         self._progress = progress
         self._budget = None if max_cost is None else Budget(max_cost)

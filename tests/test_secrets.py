@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llm_api_client import APIClient
 from llm_api_client.call.failure import read_failure, scrub
 from llm_api_client.call.judge import Where, judge_failure
-from llm_api_client.call.litellm_door import Sender
+from llm_api_client.call.sender import Sender
 from llm_api_client.secrets import MASK, SHORTEST, is_secret_name, masked, scrubbed, scrubbed_data, secrets_in
 from llm_api_client.simulator import SimulatedProvider
 

@@ -1,36 +1,23 @@
 """The one door to LiteLLM: the only module that imports it, and only when it is first needed.
 
-It asks for facts, counts tokens and sends calls, and undoes three of LiteLLM's habits call by call, since nothing
-global of LiteLLM's may be changed: inner retries that no limiter sees, connection pools of 100 with 20 kept alive, and
-advertisements on standard output.
+Facts, tokens, prices, the objects that LiteLLM sends by, and the settings that it holds while a call is under way.
 """
 
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Lock
 from types import ModuleType
 from typing import Any
 
-from llm_api_client.call.connections import connect, exchange
-from llm_api_client.call.failure import note_heard, scrub
 from llm_api_client.call.openai_chat import Chat
-from llm_api_client.errors import ClientClosedError, ConfigurationError
+from llm_api_client.errors import ConfigurationError
 from llm_api_client.records import ModelFacts, Usage
 from llm_api_client.secrets import is_secret_name
 
 OWN_CALL = "llm-api-client-"
 """Begins the call id of every call sent through this door, so that a callback can tell them from others."""
 
-_NO_INNER_RETRIES = {"max_retries": 0, "num_retries": 0}
-# Their LiteLLM routes send over the `HTTPHandler` that is passed as `client=`. Others would ignore it.
-_HTTPX_ROUTES = frozenset(
-    {
-        "anthropic", "deepseek", "fireworks_ai", "gemini", "groq", "hosted_vllm", "mistral", "ollama", "ollama_chat",
-        "openrouter", "together_ai", "xai",
-    }
-)  # fmt: skip
 _ANSWERS = frozenset({"EmbeddingResponse", "ImageResponse", "ModelResponse", "TextCompletionResponse"})
 # Tokenizers that LiteLLM would download: each count without network would wait about 24 s (and is not remembered).
 _DOWNLOADED_TOKENIZERS = frozenset({"cohere", "llama2", "llama3"})
@@ -40,13 +27,13 @@ _MODELS_WITH_SEPARATE_WINDOWS = ("gemini", "gpt-5")
 
 def completion() -> Callable[..., Any]:
     """`litellm.completion` as it is now."""
-    call: Callable[..., Any] = _litellm().completion
+    call: Callable[..., Any] = litellm_module().completion
     return call
 
 
 def append_success_callback(callback: Callable[..., None]) -> None:
     """Add to LiteLLM's success callbacks, once."""
-    callbacks = _litellm().success_callback
+    callbacks = litellm_module().success_callback
     if callback not in callbacks:
         callbacks.append(callback)
     with suppress(AttributeError, ImportError):
@@ -62,7 +49,7 @@ def append_success_callback(callback: Callable[..., None]) -> None:
 def price(model: str, usage: Usage) -> float | None:
     """US dollars for `usage` by LiteLLM's table, or None where it has no price for `model`."""
     parts = _or_none(
-        _litellm().cost_per_token,
+        litellm_module().cost_per_token,
         model=model,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -74,7 +61,7 @@ def revive(response_type: str, data: Any) -> Any:
     """The answer that a checkpoint keeps as the object of LiteLLM's that it was; None for what is none of LiteLLM's."""
     if response_type not in _ANSWERS:
         return None
-    made = getattr(_litellm(), response_type, None)
+    made = getattr(litellm_module(), response_type, None)
     return None if made is None else _or_none(made, **data)
 
 
@@ -83,7 +70,7 @@ def strict_schema(model: type) -> dict[str, Any] | None:
 
     In it every object is closed and every property required.
     """
-    _litellm()
+    litellm_module()
     try:
         from litellm.utils import type_to_response_format_param  # noqa: PLC0415
     except ImportError:
@@ -101,7 +88,7 @@ class Facts:
 
     def facts(self, model: str, params: Mapping[str, Any]) -> ModelFacts:
         """All that LiteLLM knows of `model`, asked as `params` would ask it."""
-        litellm = _litellm()
+        litellm = litellm_module()
         found = _or_none(
             litellm.get_llm_provider,
             model=model,
@@ -130,12 +117,12 @@ class Facts:
 
     def max_input_tokens(self, model: str) -> int | None:
         """Largest prompt of `model` in tokens, or None if LiteLLM does not know it."""
-        info = _or_none(_litellm().get_model_info, model=model) or {}
+        info = _or_none(litellm_module().get_model_info, model=model) or {}
         return info.get("max_input_tokens") or info.get("max_tokens")
 
     def takes_schema(self, model: str, provider: str | None) -> bool:
         """Whether `model` keeps to a JSON schema given as `response_format`; False where LiteLLM does not know."""
-        return bool(_or_none(_litellm().supports_response_schema, model=model, custom_llm_provider=provider))
+        return bool(_or_none(litellm_module().supports_response_schema, model=model, custom_llm_provider=provider))
 
     def count_tokens(self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> int:
         """Tokens of a prompt.
@@ -145,13 +132,13 @@ class Facts:
             Exception: Whatever LiteLLM's counter raises.
         """
         self._check_tokenizer(model)
-        count: int = _litellm().token_counter(
+        count: int = litellm_module().token_counter(
             model=model, messages=list(messages), tools=tools, use_default_image_token_count=True
         )
         return count
 
     def _check_tokenizer(self, model: str) -> None:
-        _litellm()
+        litellm_module()
         try:
             from litellm.utils import huggingface_tokenizer_kind  # noqa: PLC0415
         except ImportError:
@@ -164,123 +151,41 @@ class Facts:
             raise LookupError(message)
 
 
-class Sender:
-    """Sends a client's calls: `api_call(**params)` without inner retries, on connections of its own.
+def openai_client(base: str, key: str, organization: str | None, http: Any) -> Any:
+    """A client of OpenAI's SDK over the connections `http`, for LiteLLM to use."""
+    import openai  # noqa: PLC0415  as slow to import as LiteLLM, which imports it
 
-    Only LiteLLM's own `completion` gets the connections; another callable gets the request, and is told not to retry.
-    """
+    class WithoutRetries(openai.OpenAI):
+        """LiteLLM sets `max_retries` on the client it is given; here it stays 0."""
 
-    def __init__(self, api_call: Callable[..., Any], *, is_litellm: bool) -> None:
-        self._api_call = api_call
-        self._is_litellm = is_litellm
-        # The lock guards the connections and SDK clients, that they are made once, and not after the end.
-        self._lock = Lock()
-        self._http: Any = None
-        self._clients: dict[tuple[Any, ...], Any] = {}
-        self._closed = False
+        max_retries = property(lambda _: 0, lambda _, __: None)
 
-    def __call__(
-        self, params: Mapping[str, Any], provider: str | None, on_sent: Callable[[], None] = lambda: None
-    ) -> Any:
-        """Perform one call, a streamed one to its end; raises whatever the callable raises.
+        @property
+        def chat(self) -> Any:
+            return Chat(super().chat)
 
-        `on_sent` is called when the request leaves, as nearly as can be told; never, if it did not leave.
-        """
-        sent = {**params, **_NO_INNER_RETRIES}
-        if not self._is_litellm:
-            on_sent()
-            return _collected(self._api_call(**sent), params)
-        litellm = _litellm()
-        sent.setdefault("litellm_call_id", OWN_CALL + uuid.uuid4().hex)
-        own = None if "client" in params or provider is None else self._client(litellm, params, provider)
-        if own is None:
-            on_sent()
-        else:
-            sent["client"] = own
-        with _settings(litellm, **_settings_of_call(params)), exchange(params.get("timeout"), on_sent) as wire:
-            try:
-                if params.get("stream"):
-                    _ask_for_usage(litellm, sent, provider)
-                response = _collected(self._api_call(**sent), params)
-            except Exception as raised:
-                if own is not None:
-                    note_heard(raised, wire.heard())
-                scrub(raised, _keys_of_the_house(litellm))
-                raise
-        on_sent()  # Once more, in case LiteLLM went another way: an answer proves that the request left.
-        return response
-
-    def close(self) -> None:
-        """Close the connections; calls in flight fail, and no further one is made."""
-        with self._lock:
-            self._closed = True
-            self._clients.clear()
-            http, self._http = self._http, None
-        if http is not None:
-            http.close()
-
-    def _client(self, litellm: ModuleType, params: Mapping[str, Any], provider: str) -> Any:
-        """A client for LiteLLM to use, or None where LiteLLM's own must do."""
-        if provider not in _HTTPX_ROUTES and provider != "openai":
-            return None
-        if params.get("ssl_verify") is not None:
-            return None
-        try:
-            if _wants_its_own(litellm):
-                return None
-            if provider in _HTTPX_ROUTES:
-                return self._cached(("httpx",), self._http_handler)
-            base, key, organization = _openai_credentials(params)
-            if not key:
-                return None
-            return self._cached(("openai", base, key, organization), self._openai_client)
-        except (AttributeError, ImportError, TypeError, ValueError):
-            # Another version of LiteLLM or of the SDK: its own connections are fewer, and serve as well.
-            return None
-
-    def _cached(self, identity: tuple[Any, ...], make: Callable[..., Any]) -> Any:
-        with self._lock:
-            if self._closed:
-                message = "The client was closed while this call was about to be sent."
-                raise ClientClosedError(message)
-            client = self._clients.get(identity)
-            if client is None:
-                client = self._clients[identity] = make(*identity[1:])
-            return client
-
-    def _openai_client(self, base: str, key: str, organization: str | None) -> Any:
-        import openai  # noqa: PLC0415  as slow to import as LiteLLM, which imports it
-
-        class WithoutRetries(openai.OpenAI):
-            """LiteLLM sets `max_retries` on the client it is given; here it stays 0."""
-
-            max_retries = property(lambda _: 0, lambda _, __: None)
-
-            @property
-            def chat(self) -> Any:
-                return Chat(super().chat)
-
-        return WithoutRetries(base_url=base, api_key=key, organization=organization, http_client=self._connections())
-
-    def _http_handler(self) -> Any:
-        from litellm.llms.custom_httpx.http_handler import HTTPHandler  # noqa: PLC0415
-
-        return HTTPHandler(client=self._connections())
-
-    def _connections(self) -> Any:
-        """One pool for all providers and keys. Called under the lock."""
-        if self._http is None:
-            from litellm.llms.custom_httpx import http_handler  # noqa: PLC0415
-
-            self._http = connect(
-                verify=http_handler.get_ssl_configuration(),
-                cert=os.getenv("SSL_CERTIFICATE", _litellm().ssl_certificate),
-                headers=http_handler.get_default_headers(),
-            )
-        return self._http
+    return WithoutRetries(base_url=base, api_key=key, organization=organization, http_client=http)
 
 
-def _openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+def http_handler(http: Any) -> Any:
+    """What LiteLLM's own HTTP routes send by, over the connections `http`."""
+    from litellm.llms.custom_httpx.http_handler import HTTPHandler  # noqa: PLC0415
+
+    return HTTPHandler(client=http)
+
+
+def connection_settings() -> dict[str, Any]:
+    """How LiteLLM would connect: certificates to trust and to show, and headers."""
+    from litellm.llms.custom_httpx import http_handler  # noqa: PLC0415
+
+    return {
+        "verify": http_handler.get_ssl_configuration(),
+        "cert": os.getenv("SSL_CERTIFICATE", litellm_module().ssl_certificate),
+        "headers": http_handler.get_default_headers(),
+    }
+
+
+def openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
     """Base URL, key and organization of a call to OpenAI, from wherever LiteLLM takes them."""
     from litellm.llms.openai.common_utils import get_openai_credentials as find  # noqa: PLC0415
 
@@ -290,8 +195,9 @@ def _openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str
     return base, key, organization
 
 
-def _wants_its_own(litellm: ModuleType) -> bool:
+def wants_its_own() -> bool:
     """Whether the user has set LiteLLM up to connect in a way that these connections would not."""
+    litellm = litellm_module()
     return bool(
         litellm.client_session is not None
         or litellm.force_ipv4
@@ -302,26 +208,42 @@ def _wants_its_own(litellm: ModuleType) -> bool:
     )
 
 
-def _keys_of_the_house(litellm: ModuleType) -> set[str]:
+def keys_of_the_house() -> set[str]:
     """Keys that LiteLLM finds by itself, in the environment and among its settings."""
     found = {value for name, value in os.environ.items() if is_secret_name(name)}
-    found |= {value for name, value in vars(litellm).items() if name.endswith("_key") and isinstance(value, str)}
+    own = vars(litellm_module()).items()
+    found |= {value for name, value in own if name.endswith("_key") and isinstance(value, str)}
     return found
 
 
-def _ask_for_usage(litellm: ModuleType, sent: dict[str, Any], provider: str | None) -> None:
+def ask_for_usage(sent: dict[str, Any], provider: str | None) -> None:
     """A streamed answer says what it used only if it is asked to; LiteLLM would guess."""
-    supported = _or_none(litellm.get_supported_openai_params, model=sent.get("model"), custom_llm_provider=provider)
+    supported_params = litellm_module().get_supported_openai_params
+    supported = _or_none(supported_params, model=sent.get("model"), custom_llm_provider=provider)
     if "stream_options" in (supported or ()):
         sent.setdefault("stream_options", {"include_usage": True})
 
 
-def _settings_of_call(params: Mapping[str, Any]) -> dict[str, Any]:
+def collected(response: Any, params: Mapping[str, Any]) -> Any:
+    """A streamed answer as if it had not been streamed; any other as it is."""
+    if not params.get("stream") or hasattr(response, "choices"):
+        return response
+    litellm = litellm_module()
+    whole = litellm.stream_chunk_builder(list(response), messages=params.get("messages"))
+    hidden = getattr(whole, "_hidden_params", None)
+    if isinstance(hidden, dict) and _or_none(litellm.get_model_info, model=params.get("model")) is None:
+        # LiteLLM prices it by the name that the answer gives, which another provider's price list may know.
+        hidden["response_cost"] = None
+    return whole
+
+
+def settings_of_call(params: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """LiteLLM's settings while a call is under way."""
     settings = {"suppress_debug_info": True, "num_retries": None}
     # At a stream's end LiteLLM counts what the provider did not, and would download the tokenizer for it.
     if params.get("stream"):
         settings["disable_hf_tokenizer_download"] = True
-    return settings
+    return _settings(litellm_module(), **settings)
 
 
 _settings_lock = Lock()
@@ -352,7 +274,12 @@ def _settings(litellm: ModuleType, **settings: Any) -> Iterator[None]:
                     setattr(litellm, name, was)
 
 
-def _litellm() -> ModuleType:
+def litellm_module() -> ModuleType:
+    """LiteLLM, imported when it is first needed.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
     try:
         import litellm  # noqa: PLC0415  takes two seconds
     except ImportError as missing:
@@ -363,21 +290,8 @@ def _litellm() -> ModuleType:
 
 
 def _or_none(ask: Callable[..., Any], **arguments: Any) -> Any:
-    with _settings(_litellm(), suppress_debug_info=True):
+    with _settings(litellm_module(), suppress_debug_info=True):
         try:
             return ask(**arguments)
         except Exception:  # noqa: BLE001  LiteLLM raises several unrelated classes for a model that it does not know
             return None
-
-
-def _collected(response: Any, params: Mapping[str, Any]) -> Any:
-    """A streamed answer as if it had not been streamed; any other as it is."""
-    if not params.get("stream") or hasattr(response, "choices"):
-        return response
-    litellm = _litellm()
-    whole = litellm.stream_chunk_builder(list(response), messages=params.get("messages"))
-    hidden = getattr(whole, "_hidden_params", None)
-    if isinstance(hidden, dict) and _or_none(litellm.get_model_info, model=params.get("model")) is None:
-        # LiteLLM prices it by the name that the answer gives, which another provider's price list may know.
-        hidden["response_cost"] = None
-    return whole

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from llm_api_client.call.litellm_door import Sender
+from llm_api_client.call.sender import Sender
 from llm_api_client.simulator import SimulatedProvider
 
 from .misbehaving import MisbehavingServer

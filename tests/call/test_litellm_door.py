@@ -17,7 +17,8 @@ import responses
 
 from llm_api_client.call import litellm_door
 from llm_api_client.call.answer import cost_of, usage_of
-from llm_api_client.call.litellm_door import Facts, Sender, price
+from llm_api_client.call.litellm_door import Facts, price
+from llm_api_client.call.sender import Sender
 from llm_api_client.errors import ClientClosedError
 from llm_api_client.records import ModelFacts, Usage
 from llm_api_client.simulator import SimulatedProvider
@@ -196,14 +197,14 @@ def test_a_client_of_the_user_s_own_is_used(sender, provider):
 def test_connections_that_the_user_sets_up_are_left_to_litellm(litellm, sender, provider, monkeypatch, setting, value):
     """Settings that own connections would swallow leave the call to LiteLLM's own."""
     monkeypatch.setattr(litellm, setting, value, raising=False)
-    assert sender._client(litellm, request(provider.base_url), "openai") is None
-    assert sender._client(litellm, request(provider.base_url), "hosted_vllm") is None
+    assert sender._client(request(provider.base_url), "openai") is None
+    assert sender._client(request(provider.base_url), "hosted_vllm") is None
 
 
 def test_ssl_verify_of_one_call_is_left_to_litellm(litellm, sender, provider):
     """A call with its own idea of certificates does not get the shared connections."""
     params = request(provider.base_url, ssl_verify=False)
-    assert sender._client(litellm, params, "openai") is None
+    assert sender._client(params, "openai") is None
     assert sender(params, "openai").choices
 
 
@@ -236,7 +237,7 @@ def test_calls_go_without_what_litellm_does_not_promise(litellm, provider, monke
     monkeypatch.delattr(sys.modules[module], name)
     sender = Sender(litellm.completion, is_litellm=True)
     route = "openai" if "openai" in module else "hosted_vllm"
-    assert sender._client(litellm, request(provider.base_url, route), route) is None
+    assert sender._client(request(provider.base_url, route), route) is None
     assert sender(request(provider.base_url), "openai").choices
     with pytest.raises(litellm.InternalServerError):
         sender(request(provider.base_url, prompt="[simulate: 500]"), "openai")
