@@ -21,7 +21,9 @@ import llm_api_client
 from llm_api_client import APIClient, SimulatedProvider, cli, errors
 from llm_api_client.call.failure import Failure
 from llm_api_client.call.judge import Where, judge_answer, judge_failure
+from llm_api_client.call.validation import validation
 from llm_api_client.records import Kind
+from llm_api_client.testing import ScriptedAnswer
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -320,7 +322,7 @@ ENDS = {
     "NetworkError": Failure("", "", network=True),
     "RequestTimeoutError": Failure("", "", timed_out=True),
 }
-TRIED_AGAIN = {Kind.TRANSIENT: "yes", Kind.RATE_LIMITED: "waits"}
+TRIED_AGAIN = {Kind.TRANSIENT: "yes", Kind.RATE_LIMITED: "waits", Kind.INVALID: "at once"}
 
 
 def test_the_table_says_truly_what_is_tried_again():
@@ -328,6 +330,7 @@ def test_the_table_says_truly_what_is_tried_again():
     table = {row[0].strip("`"): row[3] for row in rows_of_table(DOCS / "failures.md", "| Class |")}
     verdicts = {name: judge_failure(failure, WHERE) for name, failure in ENDS.items()}
     verdicts["MalformedResponseError"] = judge_answer(None, WHERE)
+    verdicts["AnswerValidationError"], _ = validation(int).judge(ScriptedAnswer("no number"))
     for name, verdict in verdicts.items():
         assert type(verdict.error).__name__ == name
         assert table.pop(name) == TRIED_AGAIN.get(verdict.kind, "no"), name

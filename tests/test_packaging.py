@@ -139,6 +139,13 @@ def test_one_module_imports_litellm():
     assert not any(isinstance(node, ast.Import) and node.names[0].name == "litellm" for node in at_the_top)
 
 
+def test_one_module_opens_sqlite():
+    """Checkpoints are opened in one place; another only knows SQLite's errors by their codes."""
+    assert [named(path) for path in SOURCES if "sqlite3.connect" in path.read_text(encoding="utf-8")] == [
+        "record/database.py"
+    ]
+
+
 @every_source
 def test_files_are_short(path):
     """A file of more than 400 lines is two."""

@@ -50,7 +50,7 @@ The suffix of the output says its format:
   .jsonl    one JSON object a line; the only one with the whole answer, as
             "response" (.ndjson is the same)
   .csv      UTF-8, with a header
-  .parquet  needs pyarrow: pip install 'llm-api-client[pandas]'
+  .parquet  needs pyarrow: pip install pandas pyarrow
 
 The checkpoint is only read, also while a run is writing to it."""
 _EPILOG = f"""\
@@ -68,7 +68,7 @@ examples:
 
 exit status:
   0 all written; 2 wrong usage, not a checkpoint, or the output cannot be
-  written; 130 stopped by Ctrl-C or SIGTERM."""
+  written; 130 stopped by Ctrl-C, 143 by SIGTERM."""
 
 
 def add_to(commands: Commands) -> None:
@@ -138,7 +138,7 @@ def _writer(options: argparse.Namespace) -> "Callable[[BinaryIO, Iterable[Mappin
     try:
         import pyarrow.parquet  # noqa: F401, PLC0415  slow, and optional
     except ImportError as missing:
-        raise UsageError("Parquet needs pyarrow: pip install 'llm-api-client[pandas]'") from missing
+        raise UsageError("Parquet needs pyarrow: pip install pandas pyarrow") from missing
     return _write_parquet
 
 

@@ -211,7 +211,8 @@ def execute(options: argparse.Namespace) -> int:
     """
     source = source_of(options)
     checkpoint = _checkpoint(options)
-    resumes = checkpoint is not None and Path(checkpoint).exists()
+    # Beside its own checkpoint an output is what an earlier run made of the same answers.
+    resumes = options.checkpoint is None and checkpoint is not None and Path(checkpoint).exists()
     check_output(options.output, overwrite=options.overwrite or resumes, source=source)
     key, base_url = _key(options.api_key_env), checked_url(options.base_url)
     items = items_of(options, source)
@@ -299,7 +300,10 @@ def _perform(
 def _how_to_go_on(options: argparse.Namespace) -> str:
     """The end of a line about a stop: how to go on."""
     checkpoint = _checkpoint(options)
-    return "" if checkpoint is None else f" in {checkpoint}: to go on, run the same command again"
+    if checkpoint is None:
+        return ""
+    overwriting = " with --overwrite" if options.checkpoint is not None and not options.overwrite else ""
+    return f" in {checkpoint}: to go on, run the same command again{overwriting}"
 
 
 def _report(options: argparse.Namespace, client: "APIClient | None", tally: Tally) -> None:

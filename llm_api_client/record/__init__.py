@@ -1,1 +1,1 @@
-"""What is kept of a run: the history in memory, and batch files."""
+"""What is kept: the history in memory, the checkpoint on disk, and the forms that both are read and written in."""

@@ -101,11 +101,11 @@ def version_of(connection: "Connection", path: Path) -> int:
 
 
 def _check_whole(connection: "Connection", path: Path) -> None:
-    # What an earlier run left in the log goes into the file first; while somebody reads, it cannot.
-    [busy, _, _] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    # What an earlier run left in the log goes into the file first, as far as nobody who reads stands in the way.
+    [_, logged, moved] = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     [pages], [page] = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     size = path.stat().st_size
-    if not busy and size < pages * page:
+    if logged == moved and size < pages * page:
         raise faults.cut_off(path)
     if size <= CHECKED_BYTES:
         [found] = connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -47,7 +47,7 @@ def results_to_frame(
     try:
         import pandas as pd  # noqa: PLC0415  slow, and optional
     except ImportError as missing:
-        message = "a DataFrame needs pandas: pip install 'llm-api-client[pandas]'"
+        message = "a DataFrame needs pandas: pip install pandas"
         raise ConfigurationError(message) from missing
     if isinstance(source, (str, os.PathLike)):
         from llm_api_client.record.store import read_rows  # noqa: PLC0415  SQLite is for those who have a checkpoint

@@ -58,8 +58,8 @@ os.register_at_fork(after_in_child=_registry.leave_to_parent)
 class Store:
     """One checkpoint file, for any number of threads of this process; other processes are kept out by a lock.
 
-    What `write` has returned from is on the disk: it outlives the process, however that ends, and a power cut. Programs
-    that only read, such as SQLite's shell, may do so meanwhile. Made by `open`.
+    What `write` has returned from is on the disk: it outlives the process, however that ends, and a power cut, if the
+    disk keeps its word. Programs that only read, such as SQLite's shell, may do so meanwhile. Made by `open`.
 
     Attributes:
         path: The file.

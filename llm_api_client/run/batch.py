@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from math import inf
 from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any
 
 from llm_api_client.admit.limiter import Go, NotBefore
@@ -23,7 +22,7 @@ from llm_api_client.run.given_up import GivenUp, by_checkpoint, by_timeout
 from llm_api_client.run.journey import Journey, Road
 from llm_api_client.run.keeping import Keeps
 from llm_api_client.run.lane import Lane, Lanes
-from llm_api_client.run.late import Late
+from llm_api_client.run.late import LateCalls
 from llm_api_client.run.order import InOrder
 from llm_api_client.run.progress import Progress
 from llm_api_client.run.refused import RefusedKeys
@@ -61,6 +60,7 @@ class Batch:
         timeout: Seconds for all of it, or None.
         progress: Shows how it goes.
         kept: The checkpoint, or None.
+        late: Takes, for the checkpoint, calls that are still under way when the batch is left.
         ordered: Whether results come in the order of the requests.
         whole: Whether requests that were not taken up when the batch is stopped have results too. Without, the rest
             of the input is not read, and what stopped the batch is raised at the end.
@@ -76,6 +76,7 @@ class Batch:
         timeout: float | None,
         progress: Progress,
         kept: Keeps | None = None,
+        late: LateCalls | None = None,
         ordered: bool = False,
         whole: bool = True,
     ) -> None:
@@ -89,12 +90,14 @@ class Batch:
         self._deadline = inf if timeout is None else self._clock.now() + timeout
         self._progress = progress
         self._kept = kept
+        self._late = late or LateCalls()
         self._order = InOrder() if ordered else None
         self._whole = whole
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._workers: Workers[Journey] = Workers(workers, "llm-api-client")
-        # Calls that are admitted and handed over: those under way, and a few for the threads to go on with at once.
-        self._room = workers + min(workers // 4, MOST_READY)
+        # Calls that are admitted and handed over: those under way, and a few for the threads to go on with at once;
+        # with a checkpoint none of these: a kill shall leave no more calls without a record than are in flight.
+        self._room = workers + (min(workers // 4, MOST_READY) if kept is None else 0)
         self._lanes = Lanes(self._inbox.put)
         self._retries: list[tuple[float, int, Journey]] = []
         self._retry_order = count()
@@ -176,8 +179,7 @@ class Batch:
         if kept is None:
             return
         if self._in_flight and self._stopped_by_checkpoint is None:
-            late = Late(kept, self._inbox, self._in_flight)
-            Thread(target=late.receive, name="llm-api-client-late", daemon=True).start()
+            self._late.take(kept, self._inbox, self._in_flight)
         else:
             kept.close()
 

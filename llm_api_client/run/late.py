@@ -1,6 +1,9 @@
 """Answers that come after their batch was left."""
 
+import time
+from contextlib import suppress
 from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Any
 
 from llm_api_client.errors import CheckpointError
@@ -10,26 +13,41 @@ from llm_api_client.run.keeping import Keeps
 from llm_api_client.run.lane import Lane
 
 
-class Late:
-    """Takes the answers that come after their batch was left, for the checkpoint: they are paid for."""
+class LateCalls:
+    """A client's calls under way whose batches were left. What they bring goes into the checkpoint: it is paid for."""
 
-    def __init__(self, kept: Keeps, inbox: SimpleQueue[Any], in_flight: set[Journey]) -> None:
-        self._kept = kept
-        self._inbox = inbox
-        self._in_flight = in_flight
+    def __init__(self) -> None:
+        # The lock guards the threads, each of which waits for the calls of one batch.
+        self._lock = Lock()
+        self._threads: set[Thread] = set()
 
-    def receive(self) -> None:
-        """Wait for every call that is under way, and keep what it brings."""
+    def take(self, kept: Keeps, inbox: SimpleQueue[Any], in_flight: set[Journey]) -> None:
+        """Wait for these calls, in a thread that does not keep the process, and close the checkpoint after them."""
+        thread = Thread(target=self._receive, args=(kept, inbox, in_flight), name="llm-api-client-late", daemon=True)
+        with self._lock:
+            self._threads = {running for running in self._threads if running.is_alive()} | {thread}
+        thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long for all of them."""
+        until = time.monotonic() + seconds
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _receive(self, kept: Keeps, inbox: SimpleQueue[Any], in_flight: set[Journey]) -> None:
         try:
-            while self._in_flight:
-                message = self._inbox.get()
+            while in_flight:
+                message = inbox.get()
                 if isinstance(message, Lane):
                     continue
                 journey, verdict = message
-                self._in_flight.discard(journey)
+                in_flight.discard(journey)
                 if journey.key is not None and isinstance(verdict, Verdict) and verdict.kind is Kind.ANSWERED:
-                    self._kept.write([], [(journey.key, journey.late_result())])
+                    kept.write([], [(journey.key, journey.late_result())])
         except CheckpointError:
             return  # The claim stays, which says that the call may have been paid for.
         finally:
-            self._kept.close()
+            with suppress(CheckpointError, OSError):  # All that came is written; nobody is there to be told.
+                kept.close()

@@ -31,7 +31,9 @@ class Purse:
         Raises:
             BudgetExceededError: Nobody can say.
         """
-        tokens = most_tokens(prepared.params.get("messages") or (), prepared.params.get("tools"))
+        params = prepared.params
+        # A schema for the answer is read like the tools.
+        tokens = most_tokens(params.get("messages") or (), [params.get("tools"), params.get("response_format")])
         answer = prepared.longest_answer
         cost = self._price(prepared.model, Usage(max(tokens, prepared.prompt_tokens), answer or 1))
         if cost is None:

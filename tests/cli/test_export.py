@@ -202,7 +202,7 @@ class TestParquet:
         assert export(output="out.parquet") == 2
         shown = capsys.readouterr().err
         assert shown.count("\n") == 1
-        assert "pip install 'llm-api-client[pandas]'" in shown
+        assert "pip install pandas pyarrow" in shown
         assert not (tmp_path / "out.parquet").exists()
 
 

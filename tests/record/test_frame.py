@@ -123,7 +123,7 @@ def test_other_things_are_refused():
 def test_missing_pandas_is_said_with_the_cure(monkeypatch):
     """Where pandas is not installed, the error says how to install it."""
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'llm-api-client\[pandas\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install pandas"):
         results_to_frame([])
 
 

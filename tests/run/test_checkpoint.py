@@ -1,6 +1,7 @@
 """Nothing paid for is lost, and nothing is paid for twice: batches with a checkpoint, on a clock that obeys."""
 
 import sqlite3
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -191,6 +192,20 @@ class TestClaims:
             assert contents(client.make_requests(questions(2))) == ["An answer."] * 2
         assert len(calls.calls) == 2
 
+    def test_closing_the_client_waits_for_what_is_under_way(self, path):
+        """A stream that is left inside `with` loses no answer that comes within the grace."""
+        calls = ScriptedCalls(latency=0.0)
+
+        def slow(**params):
+            time.sleep(0.3 if "0" not in str(params["messages"]) else 0)
+            return calls(**params)
+
+        with APIClient(None, None, api_call=slow, checkpoint=path) as client:
+            for _ in client.iter_requests(questions(4), max_workers=4, sanitize=False):
+                break
+        assert len(rows(path, "answers")) == 4
+        assert rows(path, "possibly_paid") == []
+
     def test_leaving_a_stream_early_keeps_what_comes(self, path):
         """What was under way when the loop was left is in the file for the next run."""
         clock = FakeClock()
@@ -269,7 +284,7 @@ class TestFaults:
     def test_the_file_is_free_once_the_batch_is_over(self, run, path):
         """A checkpoint of one batch is closed with it: no lock and no log is left."""
         run(questions(3))
-        assert str(path) not in {opened.path for opened in store._registry.stores.values()}
+        assert path not in {opened.path for opened in store._registry.stores.values()}
         assert not path.with_name(path.name + "-wal").exists()
 
 
@@ -310,6 +325,10 @@ def test_whatever_happens_each_answer_is_paid_for_once(tmp_path_factory, prompts
             try:
                 slots = client.make_requests(requests, checkpoint=path, return_exceptions=True)
             except KeyboardInterrupt:
+                # A second interrupt leaves calls under way behind; what they bring is kept when it comes.
+                clock.advance(10)
+                while path in {opened.path for opened in store._registry.stores.values()}:
+                    time.sleep(0.001)
                 continue
             for request, slot in zip(requests, slots, strict=True):
                 if isinstance(slot, Exception):

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llm_api_client.admit.limits import Limits
+from llm_api_client.api_client.options import check_positive
 from llm_api_client.call import litellm_door
-from llm_api_client.options import check_positive
 from llm_api_client.prepare.preparer import Preparer
 from llm_api_client.run.estimate import Estimate, estimate
 

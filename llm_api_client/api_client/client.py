@@ -2,14 +2,16 @@
 
 import os
 import random
-from collections.abc import Callable, Generator, Iterable, Mapping
-from operator import length_hint
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Self
 
 from llm_api_client.admit.answers import AnswerLengths
 from llm_api_client.admit.budget import Budget
 from llm_api_client.admit.limits import Limits
 from llm_api_client.admit.rates import RateLimit
+from llm_api_client.api_client.batches import Batches
+from llm_api_client.api_client.offline import Offline
+from llm_api_client.api_client.options import check_positive
 from llm_api_client.api_tracker import APIUsageTracker
 from llm_api_client.call import litellm_door
 from llm_api_client.call.retry import RetryPolicy
@@ -17,23 +19,20 @@ from llm_api_client.call.sender import Sender
 from llm_api_client.call.validation import validation
 from llm_api_client.clock import Clock, SystemClock
 from llm_api_client.errors import ClientClosedError
-from llm_api_client.offline import Offline
-from llm_api_client.options import check_positive
-from llm_api_client.prepare.check import check_requests
 from llm_api_client.prepare.preparer import Preparer
 from llm_api_client.record.history import History
 from llm_api_client.records import Result
-from llm_api_client.run.batch import Batch
-from llm_api_client.run.collect import Slots, log_summary, stream
+from llm_api_client.run.batch import GRACE_SECONDS, Batch
 from llm_api_client.run.journey import Road
 from llm_api_client.run.keeping import opened
+from llm_api_client.run.late import LateCalls
 from llm_api_client.run.progress import Progress
 from llm_api_client.run.purse import Purse
 
 _WORKERS_PER_CPU = 20
 
 
-class APIClient(Offline):
+class APIClient(Batches, Offline):
     """Sends lists of requests to LLM providers through LiteLLM: concurrently, within limits, each with its reason.
 
     A client may be used from several threads at once; its limits hold for all of them together. Clients share nothing.
@@ -132,149 +131,9 @@ class APIClient(Offline):
         self._progress = progress
         self._budget = None if max_cost is None else Budget(max_cost)
         self._allow_unpriced = allow_unpriced
-        self._store = None if checkpoint is None else opened(checkpoint, litellm_door.revive)
+        self._late = LateCalls()
         self._closed = False
-
-    def make_requests(
-        self,
-        requests: Iterable[Mapping[str, Any]],
-        *,
-        max_workers: int | None = None,
-        sanitize: bool = True,
-        timeout: float | None = None,
-        return_exceptions: bool = False,
-        on_result: Callable[[Result], None] | None = None,
-        validate: Any = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        max_cost: float | None = None,
-    ) -> list[Any]:
-        """Perform every request once, and return the answers in the order of the requests.
-
-        A 429 is not an attempt: the request waits its turn again. All else that fails leaves None in its slot; the
-        reason is in `failures`, in `history`, and, with `return_exceptions`, in the slot itself.
-
-        Args:
-            requests: One dict for each call, with `model`, `messages` and whatever else LiteLLM's `completion` takes.
-            max_workers: Most calls in flight at once in this batch. Left out, the client's.
-            sanitize: Whether to drop parameters that the model does not take, and to truncate the messages to its
-                context window.
-            timeout: Longest time for the whole batch in seconds. When it ends, nothing further is started, what was
-                answered is kept, and calls in flight are not waited for.
-            return_exceptions: Whether a failed slot holds the exception instead of None.
-            on_result: Called in this thread with each `Result` as it ends. While it runs nothing new is started.
-            validate: What an answer must be: a callable that takes its text, and returns a value or raises; a Pydantic
-                model; or a JSON schema. The value is the result's `parsed`. What does not fit fails with
-                `AnswerValidationError`, and is a failure that may pass. Models that keep to schemas are given it.
-            checkpoint: File in which answers are kept, and found again. Left out, the client's.
-            max_cost: US dollars that this batch may cost, within the client's own `max_cost`.
-
-        Raises:
-            InvalidInputError: `requests` is not a list of requests. A single bad request fails only its own slot.
-            ConfigurationError: An option cannot be used as it is.
-            CheckpointError: The checkpoint cannot be used; nothing was sent. One that fails later fails what is left.
-            ClientClosedError: The client is closed.
-            KeyboardInterrupt: Ctrl-C; what was answered until then, or within five seconds, is in `history` and in the
-                checkpoint. A second Ctrl-C leaves at once.
-        """
-        return self._in_slots(
-            requests,
-            return_exceptions=return_exceptions,
-            on_result=on_result,
-            max_retries=0,
-            max_workers=max_workers,
-            sanitize=sanitize,
-            timeout=timeout,
-            validate=validate,
-            checkpoint=checkpoint,
-            max_cost=max_cost,
-        )
-
-    def make_requests_with_retries(
-        self,
-        requests: Iterable[Mapping[str, Any]],
-        *,
-        max_retries: int = 2,
-        max_workers: int | None = None,
-        sanitize: bool = True,
-        timeout: float | None = None,
-        return_exceptions: bool = False,
-        on_result: Callable[[Result], None] | None = None,
-        validate: Any = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        max_cost: float | None = None,
-    ) -> list[Any]:
-        """Perform every request, those that failed in a way that may pass up to `max_retries` times more.
-
-        Retries wait as the client's `RetryPolicy` says, holding no thread, and are admitted by the limits again.
-        Everything else is as in `make_requests`.
-        """
-        return self._in_slots(
-            requests,
-            return_exceptions=return_exceptions,
-            on_result=on_result,
-            max_retries=max_retries,
-            max_workers=max_workers,
-            sanitize=sanitize,
-            timeout=timeout,
-            validate=validate,
-            checkpoint=checkpoint,
-            max_cost=max_cost,
-        )
-
-    def iter_requests(
-        self,
-        requests: Iterable[Mapping[str, Any]],
-        *,
-        ordered: bool = False,
-        max_retries: int = 2,
-        max_workers: int | None = None,
-        sanitize: bool = True,
-        timeout: float | None = None,
-        validate: Any = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        max_cost: float | None = None,
-    ) -> Generator[Result]:
-        """Perform requests as they are read, and yield each one's `Result` when it ends. Memory stays flat.
-
-        The input is read as the limits let requests go, so that it may be of any length. Calls under way go on while
-        the caller works on a result, and no new one starts before the next result is asked for. Leaving the loop
-        gives up what was not sent.
-
-        Args:
-            requests: As for `make_requests`, from any iterable, such as a generator.
-            ordered: Whether results come in the order of the requests; then up to 10,000 wait for one that takes
-                longer.
-            max_retries: Further attempts for a request that failed in a way that may pass.
-            max_workers: As for `make_requests`.
-            sanitize: As for `make_requests`.
-            timeout: Longest time in seconds. When it ends, what was read of the input has its results, the rest is not
-                read, and `BatchTimeoutError` is raised.
-            validate: As for `make_requests`.
-            checkpoint: As for `make_requests`.
-            max_cost: As for `make_requests`.
-
-        Raises:
-            BatchTimeoutError: After the last result, if `timeout` ended before the input did.
-            CheckpointError: The checkpoint cannot be used; or, after the last result, not be written any further.
-            KeyboardInterrupt: Ctrl-C, after the results that came until then or within five seconds.
-            Exception: Whatever reading `requests` raises, after the results of those before.
-        """
-        progress = Progress(length_hint(check_requests(requests)) or None, wanted=self._progress)
-        batch = self._batch(
-            requests,
-            progress,
-            keep=self.history.append if self.history.limit is not None else _forget,
-            ordered=ordered,
-            whole=False,
-            max_retries=max_retries,
-            max_workers=max_workers,
-            sanitize=sanitize,
-            timeout=timeout,
-            validate=validate,
-            checkpoint=checkpoint,
-            max_cost=max_cost,
-        )
-        return stream(batch, progress.close)
+        self._store = None if checkpoint is None else opened(checkpoint, litellm_door.revive)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -287,18 +146,28 @@ class APIClient(Offline):
         }
 
     def close(self) -> None:
-        """Close the connections. Batches under way in other threads end with an error; calling twice is harmless."""
-        if not self._closed and self._store is not None:
-            self._store.close()
+        """Close the connections. Batches under way in other threads end with an error; calling twice is harmless.
+
+        Where there is a checkpoint, calls that are still under way after a batch was left have five seconds more.
+        """
+        self._close(GRACE_SECONDS)
+
+    def _close(self, patience: float) -> None:
+        if self._closed:
+            return
         self._closed = True
         self._limits.close()
+        self._late.wait(patience)
+        if self._store is not None:
+            self._store.close()
         self._sender.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        # Ctrl-C had its grace within the batch.
+        self._close(0 if raised is KeyboardInterrupt else GRACE_SECONDS)
 
     def __repr__(self) -> str:
         return (
@@ -309,25 +178,6 @@ class APIClient(Offline):
     def _call(self, **params: Any) -> Any:
         # Looked up at each call: a client's api_call may be replaced.
         return self.api_call(**params)
-
-    def _in_slots(
-        self,
-        requests: Iterable[Mapping[str, Any]],
-        *,
-        return_exceptions: bool,
-        on_result: Callable[[Result], None] | None,
-        **options: Any,
-    ) -> list[Any]:
-        requests = list(check_requests(requests))
-        progress = Progress(len(requests), wanted=self._progress)
-        slots = Slots(len(requests), return_exceptions=return_exceptions, on_result=on_result)
-        try:
-            slots.fill(self._batch(requests, progress, keep=self.history.append, **options))
-        finally:
-            progress.close()
-            self.failures = slots.failures
-            log_summary(len(requests), slots.failures)
-        return slots.answers
 
     def _batch(
         self,
@@ -383,10 +233,7 @@ class APIClient(Offline):
             timeout=timeout,
             progress=progress,
             kept=kept,
+            late=self._late,
             ordered=ordered,
             whole=whole,
         )
-
-
-def _forget(_: Result) -> None:
-    """Keep nothing of a result that its caller has."""
