@@ -15,7 +15,7 @@ from llm_api_client.api_client.options import check_positive
 from llm_api_client.api_tracker import APIUsageTracker
 from llm_api_client.call import litellm_door
 from llm_api_client.call.retry import RetryPolicy
-from llm_api_client.call.sender import Sender
+from llm_api_client.call.sender import Sender, Transport
 from llm_api_client.call.validation import validation
 from llm_api_client.clock import Clock, SystemClock
 from llm_api_client.errors import ClientClosedError
@@ -52,6 +52,10 @@ class APIClient(Batches, Offline):
         request_timeout: Longest time for one call, in seconds. Left out, LiteLLM's own default holds (600).
         model_limits: Limits of single models, by the name that requests use. They replace the client's for that model.
         retry: How long to wait between attempts.
+        transport: Which way calls go. "auto" lets LiteLLM perform the first requests of each kind, and performs those
+            that are like them without it, several times as fast and with the same answers and errors; whatever is new,
+            and all where LiteLLM has callbacks, a cache or rules of yours, goes through LiteLLM. "litellm" lets LiteLLM
+            perform every request. "direct" is "auto", and says once per model in the log what goes through LiteLLM.
         checkpoint: File in which every answer is kept before it is handed out: a request that it has an answer to is
             not sent again. Made if it is not there. A batch may name another.
         max_cost: US dollars that all calls of this client may cost together. Each is admitted only if its worst case
@@ -82,6 +86,7 @@ class APIClient(Batches, Offline):
         request_timeout: float | None = None,
         model_limits: Mapping[str, RateLimit] | None = None,
         retry: RetryPolicy | None = None,
+        transport: Transport = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
         max_cost: float | None = None,
         allow_unpriced: bool = False,
@@ -126,7 +131,13 @@ class APIClient(Batches, Offline):
             # Looking a request up imports LiteLLM, which another api_call may have no use for.
             name_providers=api_call is None,
         )
-        self._sender = Sender(self._call, is_litellm=api_call is None)
+        made_with = self.api_call
+        self._sender = Sender(
+            self._call,
+            is_litellm=api_call is None,
+            transport=transport,
+            is_replaced=lambda: self.api_call is not made_with,
+        )
         self._retry = retry or RetryPolicy()
         self._progress = progress
         self._budget = None if max_cost is None else Budget(max_cost)

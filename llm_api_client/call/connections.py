@@ -12,13 +12,10 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from llm_api_client.call.failure import Heard
+from llm_api_client.call.wire import KEPT_SECONDS, Raw, WireError
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds for a call that names no timeout; what LiteLLM takes for most providers."""
-
-
-KEPT_SECONDS = 30.0
-"""How long an idle connection is kept; most servers keep theirs for a minute or more."""
 
 
 @dataclass(slots=True)
@@ -31,12 +28,16 @@ class Exchange:
             handshake, may take a second.
         sent: Whether a request went out.
         answer: The last answer, or None where none came whole.
+        exchanges: Requests that went out.
+        canned: What has come of the request already, over other connections: it is not sent again.
     """
 
     timeout: Any = DEFAULT_TIMEOUT
     on_sent: Callable[[], None] = lambda: None
     sent: bool = False
     answer: Any = field(default=None, repr=False)
+    exchanges: int = 0
+    canned: Raw | WireError | None = field(default=None, repr=False)
 
     def trace(self, event: str, _: Any) -> None:
         """What `httpcore` tells of a request's way (its "trace" extension)."""
@@ -75,6 +76,24 @@ def exchange(timeout: Any, on_sent: Callable[[], None]) -> Iterator[Exchange]:
         ours.answer = None
 
 
+def _as_if_sent(canned: Raw | WireError, request: Any) -> Any:
+    """What a client of these connections would have given for what came over others."""
+    import httpx  # noqa: PLC0415  as in `connect`
+
+    if isinstance(canned, Raw):
+        return httpx.Response(canned.status, headers=canned.headers, content=canned.body, request=request)
+    match canned.connecting, canned.timed_out:
+        case True, True:
+            error: type[httpx.TransportError] = httpx.ConnectTimeout
+        case True, False:
+            error = httpx.ConnectError
+        case False, True:
+            error = httpx.ReadTimeout
+        case _:
+            error = httpx.ReadError
+    raise error(str(canned), request=request) from canned
+
+
 def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
     """An `httpx.Client` with as many connections as calls in flight, all kept alive, and no cookies.
 
@@ -90,6 +109,12 @@ def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
         def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
             nonlocal under_way, most
             current = _current.exchange or Exchange()
+            canned, current.canned = current.canned, None
+            if canned is not None:
+                current.sent, current.answer = True, None
+                answer: httpx.Response = _as_if_sent(canned, request)
+                current.answer = answer
+                return answer
             with lock:
                 under_way += 1
                 connects = under_way > most
@@ -110,6 +135,7 @@ def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
             if not any(request.extensions.get("timeout", {}).values()):
                 request.extensions["timeout"] = httpx.Timeout(current.timeout).as_dict()
             current.sent, current.answer = True, None
+            current.exchanges += 1
             response = super().send(request, **options)
             current.answer = response
             return response

@@ -19,6 +19,11 @@ OWN_CALL = "llm-api-client-"
 """Begins the call id of every call sent through this door, so that a callback can tell them from others."""
 
 _ANSWERS = frozenset({"EmbeddingResponse", "ImageResponse", "ModelResponse", "TextCompletionResponse"})
+_MORE_THAN_SENDING = (
+    "_async_failure_callback", "_async_success_callback", "cache", "callbacks", "failure_callback", "input_callback",
+    "max_budget", "model_alias_map", "model_fallbacks", "post_call_rules", "pre_call_rules",
+    "service_callback", "success_callback",
+)  # fmt: skip
 # Tokenizers that LiteLLM would download: each count without network would wait about 24 s (and is not remembered).
 _DOWNLOADED_TOKENIZERS = frozenset({"cohere", "llama2", "llama3"})
 _DOWNLOADED_FOR = ("command-r", "llama-2", "llama-3", "replicate")
@@ -183,6 +188,30 @@ def connection_settings() -> dict[str, Any]:
         "cert": os.getenv("SSL_CERTIFICATE", litellm_module().ssl_certificate),
         "headers": http_handler.get_default_headers(),
     }
+
+
+def tls_context() -> Any:
+    """The TLS context that LiteLLM's connections would have."""
+    import httpx  # noqa: PLC0415  slow to import, and needed with LiteLLM only
+
+    settings = connection_settings()
+    return httpx.create_ssl_context(verify=settings["verify"], cert=settings["cert"])
+
+
+def headers_of_provider(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """A provider's headers by the names that LiteLLM gives them in an answer."""
+    try:
+        from litellm.litellm_core_utils.core_helpers import process_response_headers  # noqa: PLC0415
+    except ImportError:
+        return {f"llm_provider-{name}": value for name, value in headers.items()}
+    named: Mapping[str, str] = process_response_headers(dict(headers))
+    return named
+
+
+def only_sends() -> bool:
+    """Whether LiteLLM, as the user has set it up, would do no more with a call than send it."""
+    litellm = litellm_module()
+    return not any(getattr(litellm, name, None) for name in _MORE_THAN_SENDING)
 
 
 def openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
