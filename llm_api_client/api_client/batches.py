@@ -20,6 +20,7 @@ class Batches:
     failures: list[Result]
     _progress: bool | None
     _batch: Callable[..., Batch]
+    _check_open: Callable[[], None]
 
     def make_requests(
         self,
@@ -145,6 +146,7 @@ class Batches:
             KeyboardInterrupt: Ctrl-C, after the results that came until then or within five seconds.
             Exception: Whatever reading `requests` raises, after the results of those before.
         """
+        self._check_open()
         progress = Progress(length_hint(check_requests(requests)) or None, wanted=self._progress)
         batch = self._batch(
             requests,
@@ -170,6 +172,7 @@ class Batches:
         on_result: Callable[[Result], None] | None,
         **options: Any,
     ) -> list[Any]:
+        self._check_open()
         requests = list(check_requests(requests))
         progress = Progress(len(requests), wanted=self._progress)
         slots = Slots(len(requests), return_exceptions=return_exceptions, on_result=on_result)

@@ -190,6 +190,11 @@ class APIClient(Batches, Offline):
         # Looked up at each call: a client's api_call may be replaced.
         return self.api_call(**params)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            message = "The client is closed; make a new APIClient."
+            raise ClientClosedError(message)
+
     def _batch(
         self,
         requests: Iterable[Any],
@@ -206,9 +211,6 @@ class APIClient(Batches, Offline):
         ordered: bool = False,
         whole: bool = True,
     ) -> Batch:
-        if self._closed:
-            message = "The client is closed; make a new APIClient."
-            raise ClientClosedError(message)
         check_positive("max_retries", max_retries, whole=True, zero=True)
         check_positive("max_workers", max_workers, whole=True)
         check_positive("timeout", timeout, zero=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from llm_api_client.cli.inputs import STANDARD
-from llm_api_client.cli.parser import PROGRAM, Commands, add_command, limit, whole
-from llm_api_client.cli.sources import add_prompts, checked_url, items_of, source_of
+from llm_api_client.cli.parser import PROGRAM, Commands, add_command, whole
+from llm_api_client.cli.sources import add_prompts, add_rates, checked_url, items_of, source_of
 from llm_api_client.cli.summary import library_messages, report_lines
 from llm_api_client.record.batch_file import Entry, Fault
 
@@ -58,26 +58,8 @@ def add_to(commands: Commands) -> None:
         "if that is less)",
     )
     add_prompts(command)
-    _add_limits(command)
+    add_rates(command.add_argument_group("limits"))
     _add_provider(command)
-
-
-def _add_limits(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("limits")
-    group.add_argument(
-        "--rpm",
-        type=limit,
-        default=10_000,
-        metavar="N",
-        help="most requests in any minute; 0 or none: no limit (default: %(default)s)",
-    )
-    group.add_argument(
-        "--tpm",
-        type=limit,
-        default=2_000_000,
-        metavar="N",
-        help="most tokens, of prompts and answers, in any minute; 0 or none: no limit (default: %(default)s)",
-    )
 
 
 def _add_provider(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,9 @@ COLUMNS = 80
 Commands = Any
 """argparse's subparsers, whose class has no public name."""
 
+Group = Any
+"""argparse's groups of options, likewise."""
+
 
 class UsageError(Exception):
     """Something that the user has to put right before anything can begin; its text is one line."""

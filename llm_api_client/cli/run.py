@@ -13,7 +13,7 @@ from llm_api_client.cli.inputs import STANDARD, number_of_lines
 from llm_api_client.cli.outputs import Lines, OrderedLines, OutputError, check_output, opened_output
 from llm_api_client.cli.parser import PROGRAM, Commands, UsageError, add_command
 from llm_api_client.cli.perform import Performance
-from llm_api_client.cli.sources import add_prompts, checked_url, items_of, source_of
+from llm_api_client.cli.sources import add_prompts, add_rates, checked_url, items_of, source_of
 from llm_api_client.cli.summary import Remarks, Tally, library_messages, say
 from llm_api_client.errors import CheckpointError
 from llm_api_client.record.batch_file import Entry, Fault
@@ -123,20 +123,7 @@ def _add_files(command: argparse.ArgumentParser) -> None:
 
 def _add_limits(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("limits")
-    group.add_argument(
-        "--rpm",
-        type=kinds.limit,
-        default=10_000,
-        metavar="N",
-        help="most requests in any minute; 0 or none: no limit (default: %(default)s)",
-    )
-    group.add_argument(
-        "--tpm",
-        type=kinds.limit,
-        default=2_000_000,
-        metavar="N",
-        help="most tokens, of prompts and answers, in any minute; 0 or none: no limit (default: %(default)s)",
-    )
+    add_rates(group)
     group.add_argument(
         "--workers", type=kinds.whole, metavar="N", help="most calls in flight at once (default: as many as --rpm)"
     )

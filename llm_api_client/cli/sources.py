@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from llm_api_client.cli.inputs import parse_params, read_prompts, read_requests
-from llm_api_client.cli.parser import UsageError
+from llm_api_client.cli.parser import Group, UsageError, limit
 from llm_api_client.record.batch_file import Entry, Fault
 
 
@@ -27,6 +27,24 @@ def add_prompts(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="parameter of each request, such as temperature=0.2; VALUE is JSON, else text; repeatable (default: none)",
+    )
+
+
+def add_rates(group: Group) -> None:
+    """Add the limits by the minute."""
+    group.add_argument(
+        "--rpm",
+        type=limit,
+        default=10_000,
+        metavar="N",
+        help="most requests in any minute; 0 or none: no limit (default: %(default)s)",
+    )
+    group.add_argument(
+        "--tpm",
+        type=limit,
+        default=2_000_000,
+        metavar="N",
+        help="most tokens, of prompts and answers, in any minute; 0 or none: no limit (default: %(default)s)",
     )
 
 

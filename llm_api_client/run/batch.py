@@ -37,9 +37,6 @@ this one, which under load costs more than all else that is done for a call here
 LOOK_AHEAD = 1_000
 """Requests taken from the input ahead of their turn, to find one whose own limit lets it go while others wait."""
 
-ORDERED_AHEAD = 10_000
-"""Results that wait, where they are wanted in order, for one that takes longer; at least four for each worker."""
-
 GROUP = 256
 """Requests that end at most before their results are handed out: answers from a checkpoint come by the thousand."""
 
@@ -158,6 +155,8 @@ class Batch:
         self._deal_with_what_has_come()
         self._lanes.clear()
         self._retries.clear()
+        for journey, _ in self._ended:
+            self._open.pop(journey, None)  # An interrupt may have come between the two.
         for journey in list(self._open):
             if journey in self._in_flight:
                 self._end(journey, error("No answer yet when {}; the call was under way and may be billed.", True))
@@ -243,10 +242,7 @@ class Batch:
         """Whether to take the next request from the input: as late as possible, so that waiting costs no memory."""
         if self._exhausted or self._lanes.waiting >= (LOOK_AHEAD if self._road.limits.several else 1):
             return False
-        if self._order is None:
-            return True
-        ahead = len(self._open) + len(self._ended) + len(self._order)
-        return ahead < max(ORDERED_AHEAD, 4 * self._ceiling)
+        return self._order is None or self._order.has_room(len(self._open) + len(self._ended), self._ceiling)
 
     def _take_up(self) -> None:
         try:

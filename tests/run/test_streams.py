@@ -9,7 +9,7 @@ import pytest
 
 from llm_api_client import APIClient, RateLimit
 from llm_api_client.errors import BatchInterruptedError, BatchTimeoutError, ConfigurationError, InvalidInputError
-from llm_api_client.run import batch
+from llm_api_client.run import order
 from llm_api_client.testing import ScriptedAnswer, ScriptedCalls, ScriptedError
 
 from .conftest import echo, questions
@@ -43,7 +43,7 @@ class TestOrder:
 
     def test_one_slow_answer_holds_a_bounded_number_back(self, make_client, monkeypatch):
         """In order, no more is asked than may wait for the slowest."""
-        monkeypatch.setattr(batch, "ORDERED_AHEAD", 30)
+        monkeypatch.setattr(order, "AHEAD", 30)
         client, calls = make_client(latency=lambda params: 100 if params["messages"][0]["content"][-2:] == " 0" else 1)
         stream = client.iter_requests(questions(200), ordered=True, max_workers=5)
         assert next(stream).index == 0
