@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llm_api_client.api_tracker import APIUsageTracker as APIUsageTracker
     from llm_api_client.api_tracker import StatusTracker as StatusTracker
     from llm_api_client.call.retry import RetryPolicy as RetryPolicy
+    from llm_api_client.catalog import ModelInfo as ModelInfo
     from llm_api_client.errors import APICallException as APICallException
     from llm_api_client.errors import LLMAPIClientError as LLMAPIClientError
     from llm_api_client.prepare.build import chat_requests as chat_requests
@@ -26,6 +27,7 @@ _HOMES = {
     "APIUsageTracker": "api_tracker",
     "Estimate": "run.estimate",
     "LLMAPIClientError": "errors",
+    "ModelInfo": "catalog",
     "RateLimit": "admit.rates",
     "Result": "records",
     "RetryPolicy": "call.retry",
@@ -41,6 +43,7 @@ __all__ = [
     "APIUsageTracker",
     "Estimate",
     "LLMAPIClientError",
+    "ModelInfo",
     "RateLimit",
     "Result",
     "RetryPolicy",

@@ -6,6 +6,7 @@ Facts, tokens, prices, the objects that LiteLLM sends by, and the settings that 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -21,13 +22,24 @@ OWN_CALL = "llm-api-client-"
 _ANSWERS = frozenset({"EmbeddingResponse", "ImageResponse", "ModelResponse", "TextCompletionResponse"})
 _MORE_THAN_SENDING = (
     "_async_failure_callback", "_async_success_callback", "cache", "callbacks", "failure_callback", "input_callback",
-    "max_budget", "model_alias_map", "model_fallbacks", "post_call_rules", "pre_call_rules",
-    "service_callback", "success_callback",
+    "max_budget", "model_alias_map", "model_fallbacks", "modify_params", "network_mock", "num_retries_per_request",
+    "post_call_rules", "pre_call_rules", "service_callback", "set_verbose",
+)  # fmt: skip
+_SETTINGS_OF_WHAT_IS_SENT = frozenset(
+    {
+        "api_base", "api_version", "cost_discount_config", "cost_margin_config", "credential_list", "drop_params",
+        "headers", "openai_system_messages_first", "organization", "project", "proxy_auth", "request_timeout",
+        "route_all_chat_openai_to_responses", "secret_manager_client", "ssl_certificate", "ssl_verify", "use_client",
+        "use_litellm_proxy",
+    }
 )  # fmt: skip
 # Tokenizers that LiteLLM would download: each count without network would wait about 24 s (and is not remembered).
 _DOWNLOADED_TOKENIZERS = frozenset({"cohere", "llama2", "llama3"})
 _DOWNLOADED_FOR = ("command-r", "llama-2", "llama-3", "replicate")
 _MODELS_WITH_SEPARATE_WINDOWS = ("gemini", "gpt-5")
+_PROVIDERS_WITH_LOGIN = frozenset({"chatgpt", "github_copilot"})
+# What LiteLLM lists for models of other modes are parameters of chats too.
+_MODES_WITH_PARAMS = frozenset({"chat", "completion", "responses"})
 
 
 def completion() -> Callable[..., Any]:
@@ -88,6 +100,10 @@ def strict_schema(model: type) -> dict[str, Any] | None:
     return schema if isinstance(schema, dict) else None
 
 
+def _shares_window(model: str) -> bool:
+    return not model.rpartition("/")[2].startswith(_MODELS_WITH_SEPARATE_WINDOWS)
+
+
 class Facts:
     """What LiteLLM knows of models: the `ModelDoor` of preparing."""
 
@@ -108,7 +124,6 @@ class Facts:
         info = _or_none(litellm.get_model_info, model=model, custom_llm_provider=provider)
         if supported is None and info is None:
             return ModelFacts(model, provider)
-        name = model.rpartition("/")[2]
         return ModelFacts(
             model,
             provider,
@@ -116,7 +131,7 @@ class Facts:
             supported_params=None if supported is None else frozenset(supported),
             max_input_tokens=None if info is None else info.get("max_input_tokens") or info.get("max_tokens"),
             max_output_tokens=None if info is None else info.get("max_output_tokens"),
-            shared_window=not name.startswith(_MODELS_WITH_SEPARATE_WINDOWS),
+            shared_window=_shares_window(model),
             takes_schema=self.takes_schema(bare, provider),
         )
 
@@ -199,19 +214,43 @@ def tls_context() -> Any:
 
 
 def headers_of_provider(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """A provider's headers by the names that LiteLLM gives them in an answer."""
+    """A provider's headers by the names that LiteLLM gives them in an answer: some of them twice over."""
     try:
         from litellm.litellm_core_utils.core_helpers import process_response_headers  # noqa: PLC0415
-    except ImportError:
-        return {f"llm_provider-{name}": value for name, value in headers.items()}
-    named: Mapping[str, str] = process_response_headers(dict(headers))
+        from litellm.litellm_core_utils.llm_response_utils.get_headers import get_response_headers  # noqa: PLC0415
+
+        named: Mapping[str, str] = process_response_headers(
+            get_response_headers(headers), preserve_litellm_internal_headers=True
+        )
+    except (ImportError, TypeError):
+        return {}  # Another version of LiteLLM: no answer will look like its own, and all will go through it.
     return named
 
 
 def only_sends() -> bool:
-    """Whether LiteLLM, as the user has set it up, would do no more with a call than send it."""
-    litellm = litellm_module()
-    return not any(getattr(litellm, name, None) for name in _MORE_THAN_SENDING)
+    """Whether LiteLLM, as the user has set it up, would do no more with a call than send it.
+
+    This library's own callbacks leave out the calls that pass through this door.
+    """
+    settings = vars(litellm_module())
+    return not any(settings.get(name) for name in _MORE_THAN_SENDING) and all(
+        str(getattr(callback, "__module__", "")).startswith("llm_api_client.")
+        for callback in settings.get("success_callback") or ()
+    )
+
+
+def surroundings() -> tuple[Any, ...]:
+    """The environment, and LiteLLM's settings by which it sends what it sends: keys, addresses, what is dropped."""
+    settings = vars(litellm_module())
+    # The environment as it is held: through `os.environ` each look would decode all of it.
+    environment = getattr(os.environ, "_data", os.environ)
+    return dict(environment), [settings.get(name) for name in _names_of_settings()]
+
+
+@cache
+def _names_of_settings() -> tuple[str, ...]:
+    found = vars(litellm_module())
+    return tuple(name for name in found if name.endswith("_key") or name in _SETTINGS_OF_WHAT_IS_SENT)
 
 
 def openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
@@ -273,6 +312,40 @@ def settings_of_call(params: Mapping[str, Any]) -> AbstractContextManager[None]:
     if params.get("stream"):
         settings["disable_hf_tokenizer_download"] = True
     return _settings(litellm_module(), **settings)
+
+
+class Table:
+    """LiteLLM's table of models: the `ModelTable` of the catalog.
+
+    Rows are read as they stand. `litellm.get_model_info` makes an unknown price 0, and asks Ollama's server.
+    """
+
+    shares_window = staticmethod(_shares_window)
+
+    def rows(self) -> Mapping[str, Mapping[str, Any]]:
+        """The table as it is now, with what the user has registered."""
+        return dict(litellm_module().model_cost)
+
+    def provider(self, name: str) -> str | None:
+        """LiteLLM's name of the provider that a request for `name` would go to, or None if it finds none."""
+        return _wants_login(name) or self._route(name)[1]
+
+    def supported_params(self, name: str, mode: str | None) -> frozenset[str] | None:
+        """OpenAI parameters that the model takes, or None if unknown."""
+        if mode not in _MODES_WITH_PARAMS or _wants_login(name):
+            return None
+        bare, provider = self._route(name)
+        found = _or_none(litellm_module().get_supported_openai_params, model=bare, custom_llm_provider=provider)
+        return None if found is None else frozenset(found)
+
+    def _route(self, name: str) -> tuple[str, str | None]:
+        bare, provider, *_ = _or_none(litellm_module().get_llm_provider, model=name) or (name, None)
+        return bare, provider
+
+
+def _wants_login(name: str) -> str | None:
+    """The provider before `name`, if LiteLLM would begin a login or make a folder where it is asked about it."""
+    return next((provider for provider in _PROVIDERS_WITH_LOGIN if name.startswith(f"{provider}/")), None)
 
 
 _settings_lock = Lock()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from llm_api_client.cli import demo, estimate, export, run, simulate
+from llm_api_client.cli import demo, estimate, export, models, run, simulate
 from llm_api_client.cli.parser import PROGRAM, Parser, UsageError
 from llm_api_client.errors import CheckpointError, ConfigurationError
 
@@ -56,7 +56,7 @@ def parser() -> Parser:
     top = Parser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EXAMPLES)
     top.add_argument("--version", action=_Version, help="print the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (run, estimate, export, simulate, demo):
+    for command in (run, estimate, export, models, simulate, demo):
         command.add_to(commands)
     return top
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def console() -> NoReturn:
     """The program `llm-api-client`: `main`, and what only the owner of a process may do."""
-    if sys.argv[1:2] in (["demo"], ["estimate"], ["simulate"]):
+    if sys.argv[1:2] in (["demo"], ["estimate"], ["models"], ["simulate"]):
         # They work without a network; LiteLLM would look for newer prices while it is imported.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     with suppress(AttributeError, ValueError):

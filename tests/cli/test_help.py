@@ -11,7 +11,7 @@ import pytest
 from llm_api_client import APIClient, SimulatedProvider, __version__
 from llm_api_client.cli import console, main, parser
 
-COMMANDS = ("run", "estimate", "export", "simulate", "demo")
+COMMANDS = ("run", "estimate", "export", "models", "simulate", "demo")
 
 
 def command(name: str) -> argparse.ArgumentParser:
@@ -117,7 +117,7 @@ def test_wrong_usage_is_one_line_and_status_2(arguments, capsys):
     assert main(arguments) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert re.fullmatch(r"llm-api-client( run| estimate| export| simulate| demo)?: error: [^\n]+\n", shown.err)
+    assert re.fullmatch(r"llm-api-client( run| estimate| export| models| simulate| demo)?: error: [^\n]+\n", shown.err)
 
 
 def test_the_environment_is_set_only_where_no_network_is_needed(monkeypatch):
@@ -126,7 +126,13 @@ def test_the_environment_is_set_only_where_no_network_is_needed(monkeypatch):
     monkeypatch.delenv(name)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert main(["demo", "--help"]) == 0
-    for command_name, expected in (("run", None), ("estimate", "True"), ("simulate", "True"), ("demo", "True")):
+    for command_name, expected in (
+        ("run", None),
+        ("estimate", "True"),
+        ("models", "True"),
+        ("simulate", "True"),
+        ("demo", "True"),
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(sys, "argv", ["llm-api-client", command_name, "--help"])
         with pytest.raises(SystemExit):
@@ -138,7 +144,7 @@ def test_help_imports_nothing_slow():
     """Help comes without importing LiteLLM, asyncio or anything else that takes its time."""
     code = (
         "import sys; from llm_api_client.cli import main; "
-        "[main([*c, '--help']) for c in ([], ['run'], ['estimate'], ['export'], ['simulate'], ['demo'])]; "
+        "[main([*c, '--help']) for c in ([], ['run'], ['estimate'], ['export'], ['models'], ['simulate'], ['demo'])]; "
         "slow = set('litellm openai asyncio tqdm pydantic httpx tiktoken sqlite3 pandas pyarrow'.split()); "
         "slow &= set(sys.modules); "
         "sys.exit(str(slow) if slow else 0)"
