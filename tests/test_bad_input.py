@@ -135,7 +135,7 @@ def test_a_dead_port_is_no_answer(client):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-        error = error_between_good_requests(client, asking("x", base_url=url))
+        error = error_between_good_requests(client, asking("x", base_url=url, api_key="sk-test"))
     assert isinstance(error, NetworkError)
     assert error.status_code == 0
     assert url in str(error)

@@ -17,12 +17,14 @@ from llm_api_client.call import litellm_door
 from llm_api_client.call.retry import RetryPolicy
 from llm_api_client.call.sender import Sender, Transport
 from llm_api_client.call.validation import validation
+from llm_api_client.catalog import Catalog
 from llm_api_client.clock import Clock, SystemClock
 from llm_api_client.errors import ClientClosedError
 from llm_api_client.prepare.preparer import Preparer
 from llm_api_client.record.history import History
 from llm_api_client.records import Result
 from llm_api_client.run.batch import GRACE_SECONDS, Batch
+from llm_api_client.run.defaults import Defaults
 from llm_api_client.run.journey import Road
 from llm_api_client.run.keeping import opened
 from llm_api_client.run.late import LateCalls
@@ -46,11 +48,17 @@ class APIClient(Batches, Offline):
             None waits for ever. One that is known not to fit in time fails at once.
         api_call: What performs a request, given its parameters as keyword arguments. Left out, it is
             `litellm.completion` as it is when the client is made.
-        api_key: Key for requests that don't carry their own. Left out, LiteLLM reads the provider's environment
-            variable.
-        base_url: Base URL for requests that don't carry their own.
+        api_key: Key for requests that don't carry their own, or a callable without arguments that gives it. The
+            callable is asked when the first key is needed, in whatever thread, and once more when a provider has
+            refused that key; what was refused then goes again, which is no attempt. Left out, LiteLLM reads the
+            provider's environment variable.
+        base_url: Base URL for requests that don't carry their own. An `api_key` that is given with it is sent nowhere
+            else.
         request_timeout: Longest time for one call, in seconds. Left out, LiteLLM's own default holds (600).
         model_limits: Limits of single models, by the name that requests use. They replace the client's for that model.
+        model_defaults: Parameters of single models' requests, by the name that requests use: `temperature`, `timeout`,
+            `base_url`, `api_key`, also as a callable, and whatever else a request takes. The request wins over them,
+            and they win over the client's.
         retry: How long to wait between attempts.
         transport: Which way calls go. "auto" lets LiteLLM perform the first requests of each kind, and performs those
             that are like them without it, several times as fast and with the same answers and errors; whatever is new,
@@ -81,10 +89,11 @@ class APIClient(Batches, Offline):
         max_delay_seconds: float | None = 300.0,
         *,
         api_call: Callable[..., Any] | None = None,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         base_url: str | None = None,
         request_timeout: float | None = None,
         model_limits: Mapping[str, RateLimit] | None = None,
+        model_defaults: Mapping[str, Mapping[str, Any]] | None = None,
         retry: RetryPolicy | None = None,
         transport: Transport = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
@@ -117,14 +126,13 @@ class APIClient(Batches, Offline):
         """What was asked and what came of it, one entry for each request and batch call."""
         self.failures: list[Result] = []
         """The last batch's failed results, with their errors."""
-        self._defaults = {
-            name: value
-            for name, value in (("api_key", api_key), ("api_base", base_url), ("timeout", request_timeout))
-            if value is not None
-        }
+        given = {"api_key": api_key, "api_base": base_url, "timeout": request_timeout}
+        given = {name: value for name, value in given.items() if value is not None}
+        self._defaults = Defaults(given, model_defaults or {})
         self._clock = clock or SystemClock()
         self._limits = Limits(shared, model_limits or {}, self._clock)
         self._answers = AnswerLengths()
+        self._catalog = Catalog(litellm_door.Table())
         self._preparer = Preparer(
             litellm_door.Facts(),
             on_context_overflow=on_context_overflow,
@@ -145,6 +153,28 @@ class APIClient(Batches, Offline):
         self._late = LateCalls()
         self._closed = False
         self._store = None if checkpoint is None else opened(checkpoint, litellm_door.revive)
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
+        """A client whose options are in a file.
+
+        The file has this constructor's options by their names, `models` in place of `model_limits` and
+        `model_defaults`, and no objects: `retry` is a table. `${NAME}` in a string is the environment variable NAME,
+        and `$${` is `${`. A relative `checkpoint` begins at the file's folder. The documentation's page on
+        configuration has it all.
+
+        Args:
+            path: A file in JSON (.json) or TOML (.toml).
+            overrides: Options of the constructor that win over the file, whose own are then not looked at.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or an option in it cannot be used. The message names the
+                option, and shows no text of the file.
+            CheckpointError: The checkpoint cannot be used.
+        """
+        from llm_api_client.api_client.config import options_from  # noqa: PLC0415  for those who have a file
+
+        return cls(**{**options_from(path, without=overrides), **overrides})
 
     @property
     def details(self) -> dict[str, Any]:
@@ -216,6 +246,7 @@ class APIClient(Batches, Offline):
         check_positive("timeout", timeout, zero=True)
         check_positive("max_cost", max_cost)
         budget = self._budget if max_cost is None else Budget(max_cost, within=self._budget)
+        self._defaults.renew_keys()
         road = Road(
             preparer=self._preparer,
             limits=self._limits,

@@ -6,7 +6,9 @@ from typing import Any
 from llm_api_client.admit.limits import Limits
 from llm_api_client.api_client.options import check_positive
 from llm_api_client.call import litellm_door
+from llm_api_client.catalog import Catalog, ModelInfo
 from llm_api_client.prepare.preparer import Preparer
+from llm_api_client.run.defaults import Defaults
 from llm_api_client.run.estimate import Estimate, estimate
 
 
@@ -15,7 +17,8 @@ class Offline:
 
     _preparer: Preparer
     _limits: Limits
-    _defaults: Mapping[str, Any]
+    _catalog: Catalog
+    _defaults: Defaults
 
     def estimate(
         self, requests: Iterable[Mapping[str, Any]], *, sanitize: bool = True, answer_tokens: int | None = None
@@ -39,10 +42,34 @@ class Offline:
             door=litellm_door.Facts(),
             price=litellm_door.price,
             limits=self._limits,
-            defaults=self._defaults,
+            complete=self._defaults.complete,
             sanitize=sanitize,
             answer_tokens=answer_tokens,
         )
+
+    def providers(self) -> list[str]:
+        """LiteLLM's names of all providers that have models in its table, sorted."""
+        return self._catalog.providers()
+
+    def models(self, provider: str | None = None, *, mode: str | None = None) -> list[str]:
+        """Models as requests name them, sorted.
+
+        Args:
+            provider: LiteLLM's name of a provider. Left out, models of all.
+            mode: What they are for: "chat", "embedding", "image_generation", … Left out, all.
+
+        Raises:
+            InvalidInputError: There is no such provider or mode; the message names those that are like it.
+        """
+        return self._catalog.models(provider, mode=mode)
+
+    def model_info(self, provider: str, model: str | None = None) -> ModelInfo:
+        """What LiteLLM's table says of one model: `model_info("openai", "gpt-4o")`, or only `model_info("gpt-4o")`.
+
+        Raises:
+            InvalidInputError: There is no such model; the message names those that are like it.
+        """
+        return self._catalog.model_info(provider) if model is None else self._catalog.model_info(provider, model)
 
     def sanitize_completion_request(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The request as it would be sent: unsupported parameters dropped, messages truncated to the context window."""

@@ -208,7 +208,7 @@ def estimate(
     door: ModelDoor,
     price: Callable[[str, Usage], float | None],
     limits: Limits,
-    defaults: Mapping[str, Any] | None = None,
+    complete: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
     sanitize: bool = True,
     answer_tokens: int | None = None,
 ) -> Estimate:
@@ -223,7 +223,7 @@ def estimate(
         price: US dollars for a model's usage, or None where that is not known.
         limits: Which limiter admits which model. A request is held to be too large as by a client that has seen no
             answers yet.
-        defaults: Parameters of every call, unless the request says otherwise.
+        complete: Gives a request the parameters that it leaves open. Default: none.
         sanitize: Whether requests are made to fit their models.
         answer_tokens: Longest answer to assume where a request sets no bound, in tokens. Default 500. Of a model whose
             answers are shorter, its own most.
@@ -232,7 +232,7 @@ def estimate(
         InvalidInputError: `requests` is not a list of requests. A single bad request is counted as refused.
     """
     assumed = ASSUMED_ANSWER_TOKENS if answer_tokens is None else answer_tokens
-    survey = _Survey(preparer, door, price, limits, defaults or {}, assumed, sanitize=sanitize)
+    survey = _Survey(preparer, door, price, limits, complete, assumed, sanitize=sanitize)
     for index, request in enumerate(check_requests(requests)):
         survey.take(index, request)
     return survey.result()
@@ -247,7 +247,7 @@ class _Survey:
         door: ModelDoor,
         price: Callable[[str, Usage], float | None],
         limits: Limits,
-        defaults: Mapping[str, Any],
+        complete: Callable[[Mapping[str, Any]], dict[str, Any]],
         assumed: int,
         *,
         sanitize: bool,
@@ -256,7 +256,7 @@ class _Survey:
         self._door = door
         self._price = lru_cache(_PRICES_REMEMBERED)(price)
         self._limits = limits
-        self._defaults = defaults
+        self._complete = complete
         self._assumed = assumed
         self._sanitize = sanitize
         self._by_model: dict[str, ModelEstimate] = {}
@@ -290,12 +290,6 @@ class _Survey:
             tuple(self._cuts),
             self._assumed,
         )
-
-    def _complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        given = {**self._defaults, **request}
-        if "base_url" in request and "api_base" not in request:
-            given.pop("api_base", None)
-        return given
 
     def _add(self, index: int, given: dict[str, Any]) -> None:
         prepared = self._preparer.prepare(given, sanitize=self._sanitize, count_prompt=True, exactly=True)

@@ -16,12 +16,14 @@ from llm_api_client.call.failure import forget_frames, read_failure, scrub
 from llm_api_client.call.judge import Where, judge_answer, judge_failure
 from llm_api_client.call.retry import RetryPolicy
 from llm_api_client.clock import Clock
-from llm_api_client.errors import AdmissionTimeoutError, LLMAPIClientError, RequestTooLargeError
+from llm_api_client.errors import AdmissionTimeoutError, ConfigurationError, LLMAPIClientError, RequestTooLargeError
 from llm_api_client.prepare.check import check_request
 from llm_api_client.record.identity import identity_of
 from llm_api_client.record.table import excerpt_of
 from llm_api_client.records import Attempt, Key, Kind, Prepared, Result, Usage, Verdict
+from llm_api_client.run.defaults import Defaults
 from llm_api_client.run.keeping import Claim, Keeps
+from llm_api_client.run.keys import CarriedKey
 from llm_api_client.run.purse import Purse
 from llm_api_client.secrets import masked, secrets_in
 
@@ -84,7 +86,7 @@ class Road:
         record: Keeps every result.
         clock: Tells the time.
         chance: A random number from 0 to 1.
-        defaults: Parameters of every call, unless the request says otherwise.
+        defaults: What requests carry that don't say otherwise.
         sanitize: Whether requests are made to fit their models.
         max_delay: Longest wait for admission in seconds, or None.
         validation: What the caller wants of an answer, or None.
@@ -101,7 +103,7 @@ class Road:
     record: Callable[[Result], None]
     clock: Clock
     chance: Callable[[], float]
-    defaults: Mapping[str, Any]
+    defaults: Defaults
     sanitize: bool
     max_delay: float | None
     validation: Validates | None = None
@@ -112,8 +114,8 @@ class Journey:
     """One request under way. Its methods are called by one thread at a time."""
 
     __slots__ = (
-        "_asking_since", "_charge", "_hold", "_prepared", "_refusals", "_reservation", "_waited", "_worst",
-        "attempts", "claimed", "cost", "index", "key", "last", "limiter", "request", "road",
+        "_asking_since", "_carried", "_charge", "_has_ended", "_hold", "_prepared", "_refusals", "_reservation",
+        "_waited", "_worst", "attempts", "claimed", "cost", "index", "key", "last", "limiter", "request", "road",
     )  # fmt: skip
 
     def __init__(self, road: Road, index: int, request: Any) -> None:
@@ -127,6 +129,7 @@ class Journey:
         self.key: Key | None = None
         self.claimed = False
         self._prepared: Prepared
+        self._carried: CarriedKey
         self._charge: Charge
         self._reservation: Reservation | None = None
         self._worst = 0.0
@@ -134,13 +137,14 @@ class Journey:
         self._refusals = 0
         self._waited = 0.0
         self._asking_since: float | None = None
+        self._has_ended = False
         road.tracker.record_start()
 
     @property
     def credentials(self) -> tuple[Any, ...]:
         """What a refused key is known by: itself, and whose it is."""
         params = self._prepared.params
-        return params.get("api_key"), params.get("api_base") or params.get("base_url"), self._prepared.provider
+        return self._carried.current, params.get("api_base") or params.get("base_url"), self._prepared.provider
 
     def prepare(self) -> None:
         """Check the request and make it fit its model.
@@ -150,17 +154,15 @@ class Journey:
         """
         check_request(self.request)
         road = self.road
-        defaults = road.defaults
-        if "base_url" in self.request or "api_base" in self.request:
-            defaults = {name: value for name, value in defaults.items() if name != "api_base"}
         self.limiter = road.limits.of(self.request["model"])
         self._prepared = road.preparer.prepare(
-            {**defaults, **self.request},
+            road.defaults.complete(self.request),
             sanitize=road.sanitize,
             count_prompt=self.limiter.counts_tokens,
             exactly=self.limiter.tokens_are_scarce,
             response_format=None if road.validation is None else road.validation.response_format,
         )
+        self._carried = CarriedKey(self._prepared.params)
         if road.purse is not None:
             self._worst = road.purse.worst_cost(self._prepared)
 
@@ -231,19 +233,28 @@ class Journey:
     def go(self) -> Verdict | BaseException | None:
         """Make the call, judge and settle it, in whatever thread. What must stop the batch is returned, not raised.
 
-        None says that the limit was paused since the request was admitted: it was not sent, and must ask again.
+        None says that it must ask again: the limit was paused since the request was admitted, so that it was not sent,
+        or its key was refused, and there is another.
         """
         try:
-            if self._reservation is None or self.limiter.is_paused:
+            params = self._carried.params_to_send()
+            # Asking for a key may have taken any time.
+            if self._has_ended or self._reservation is None or self.limiter.is_paused:
                 self.cancel()
                 return None
-            return self._travel(self._reservation)
+            verdict = self._travel(self._reservation, params)
+            again = self._carried.goes_again(params, verdict.kind)
+        except ConfigurationError as no_key:  # of the callable that was asked for it
+            self.cancel()
+            return Verdict(Kind.PERMANENT, no_key.with_traceback(None))
         except Exception as bug:  # a bug here must not lose the other answers  # noqa: BLE001
             error = LLMAPIClientError(f"llm_api_client itself failed on this request: {bug!r}. Please report it.")
             error.__cause__ = bug
             return Verdict(Kind.PERMANENT, error)
         except BaseException as stop:  # noqa: BLE001  the api_call asks the program to end; the batch's thread obeys
             return stop
+        self.attempts -= again
+        return None if again else verdict
 
     def cancel(self) -> None:
         """Give an admission back that will not be used."""
@@ -253,6 +264,7 @@ class Journey:
 
     def end(self, error: LLMAPIClientError | None = None) -> Result:
         """The journey is over: with the last answer, or with `error`."""
+        self._has_ended = True
         if error is not None:
             error.index = self.index
         result = self._result(error)
@@ -321,17 +333,15 @@ class Journey:
             raise AdmissionTimeoutError(message) from (None if self.last is None else self.last.verdict.error)
         return NotBefore(min(when, give_up_at), why)
 
-    def _travel(self, reservation: Reservation) -> Verdict:
+    def _travel(self, reservation: Reservation, params: Mapping[str, Any]) -> Verdict:
         road, prepared = self.road, self._prepared
-        where = Where(
-            prepared.model, prepared.provider, prepared.params.get("api_base") or prepared.params.get("base_url")
-        )
+        where = Where(prepared.model, prepared.provider, params.get("api_base") or params.get("base_url"))
         response = parsed = None
         began = road.clock.now()
         try:
-            response = road.send(prepared.params, prepared.provider, reservation.start)
+            response = road.send(params, prepared.provider, reservation.start)
         except Exception as raised:  # noqa: BLE001  whatever it is, it has a meaning, and the judge says which
-            verdict = self._judged(raised, where)
+            verdict = self._judged(raised, where, secrets_in(params))
         else:
             verdict = judge_answer(response, where)
             if verdict.kind is Kind.ANSWERED and road.validation is not None:
@@ -354,8 +364,7 @@ class Journey:
         self.last = attempt
         return verdict
 
-    def _judged(self, raised: Exception, where: Where) -> Verdict:
-        secrets = secrets_in(self._prepared.params)
+    def _judged(self, raised: Exception, where: Where, secrets: set[str]) -> Verdict:
         failure = read_failure(raised, self.road.clock.wall())
         verdict = judge_failure(failure, where, secrets)
         scrub(raised, secrets)

@@ -14,6 +14,7 @@ from llm_api_client.call import litellm_door
 from llm_api_client.errors import APICallException, InvalidInputError
 from llm_api_client.prepare.preparer import Preparer
 from llm_api_client.records import ModelFacts, Usage
+from llm_api_client.run.defaults import Defaults
 from llm_api_client.run.estimate import ASSUMED_ANSWER_TOKENS, Estimate, ModelEstimate, estimate
 from llm_api_client.run.estimate_text import COLUMNS, FEW
 from llm_api_client.testing import FakeClock
@@ -174,10 +175,10 @@ class TestCost:
 
     def test_a_request_s_own_server_wins_over_the_client_s(self, told):
         """Prices are those of the provider that would be asked: the client's, unless the request says otherwise."""
-        defaults = {"api_base": "free"}
-        assert told(ask(model="model"), defaults=defaults).total.zero_priced == 1
-        assert told(ask(model="model", base_url="acme", max_tokens=1), defaults=defaults).cost_high == 15
-        assert told(ask(model="model", api_base="acme", max_tokens=1), defaults=defaults).cost_high == 15
+        complete = Defaults({"api_base": "free"}, {}).complete
+        assert told(ask(model="model"), complete=complete).total.zero_priced == 1
+        assert told(ask(model="model", base_url="acme", max_tokens=1), complete=complete).cost_high == 15
+        assert told(ask(model="model", api_base="acme", max_tokens=1), complete=complete).cost_high == 15
 
     def test_prices_are_litellm_s_by_provider(self, litellm):
         """A name costs what its provider asks, which may stand before it; of a server's own model no price is known."""
