@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -81,7 +82,18 @@ def _as_if_sent(canned: Raw | WireError, request: Any) -> Any:
     import httpx  # noqa: PLC0415  as in `connect`
 
     if isinstance(canned, Raw):
-        return httpx.Response(canned.status, headers=canned.headers, content=canned.body, request=request)
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in canned.headers]
+        # As a stream, for which no header is made up.
+        answer = httpx.Response(
+            canned.status,
+            headers=headers,
+            stream=httpx.ByteStream(canned.body),
+            request=request,
+            extensions={"http_version": b"HTTP/1.1", "reason_phrase": canned.reason},
+        )
+        answer.read()
+        answer.elapsed = timedelta()
+        return answer
     match canned.connecting, canned.timed_out:
         case True, True:
             error: type[httpx.TransportError] = httpx.ConnectTimeout

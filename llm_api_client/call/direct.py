@@ -8,11 +8,13 @@ connection that fails. So both lanes give the same answers and raise the same ex
 """
 
 import gzip
+import hashlib
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,22 +25,30 @@ from llm_api_client.call.wire import Raw, Target
 from llm_api_client.records import Usage
 
 FRESH_SECONDS = 60.0
-"""After this long a plan is looked at again: a key in the environment, or a setting of LiteLLM's, may have changed."""
+"""After this long a plan is looked at again: something that is not watched may have changed."""
 MOST_KINDS = 1_000
 """Kinds of requests that are remembered; beyond, all are learned anew."""
+LONGEST_PLAN = 100_000
+"""Bytes that the requests of a kind may share; of longer ones none is remembered."""
 
 # Parameters that LiteLLM hands on by the same name and value; the plan is checked for it.
 _HANDED_ON = ("max_completion_tokens", "max_tokens", "seed", "user")
+# Without tools: LiteLLM may read a call of one out of a text.
 _TAKEN = frozenset(
     {
         *_HANDED_ON, "api_base", "api_key", "base_url", "extra_body", "extra_headers", "frequency_penalty",
-        "logit_bias", "logprobs", "messages", "model", "n", "organization", "parallel_tool_calls", "presence_penalty",
-        "reasoning_effort", "response_format", "service_tier", "stop", "temperature", "timeout", "tool_choice", "tools",
-        "top_logprobs", "top_p", "verbosity",
+        "logit_bias", "logprobs", "messages", "model", "n", "organization", "presence_penalty", "reasoning_effort",
+        "response_format", "service_tier", "stop", "temperature", "timeout", "top_logprobs", "top_p", "verbosity",
     }
 )  # fmt: skip
-_DROPPED_HEADERS = frozenset({"accept-encoding", "connection", "content-length", "host"})
-_COMPACT = {"ensure_ascii": False, "separators": (",", ":")}
+_DROPPED_HEADERS = frozenset({b"accept-encoding", b"content-length"})
+# What came to a request says that its plan may be wrong: a key that was replaced, a server that moved.
+_DOUBTS = frozenset({301, 302, 303, 307, 308, 401, 403, 404})
+_LONGEST_TYPE, _LONGEST_ENDING = 40, 6
+_LONGEST_WAIT = 1_000_000.0
+_LARGEST_NUMBER = 2**53
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_SORTED = json.JSONEncoder(sort_keys=True)
 
 Form = tuple[Any, ...]
 
@@ -48,42 +58,49 @@ class Request:
     """A request as the direct lane sees it.
 
     Attributes:
-        kind: All of it but the messages' texts and the parameters that are handed on.
+        kind: Hash of all of it but the messages' texts and the parameters that are handed on.
         handed_on: Those parameters.
         messages: The messages.
         model: The model, as the request names it.
     """
 
-    kind: str
-    handed_on: dict[str, Any]
-    messages: list[Any]
+    kind: bytes
+    handed_on: dict[str, Any] = field(repr=False)
+    messages: list[Any] = field(repr=False)
     model: str
 
     @classmethod
-    def of(cls, params: Mapping[str, Any], provider: str | None) -> "Request | None":
-        """A request, or None where it has something that LiteLLM may do more with than send it."""
-        if not params.keys() <= _TAKEN:
+    def of(cls, params: Mapping[str, Any], provider: str | None, times_changed: int = 0) -> "Request | None":
+        """A request, or None where it has something that LiteLLM may do more with than send it.
+
+        `times_changed` tells requests apart that were made before and after a change of LiteLLM's settings.
+        """
+        model, messages = params.get("model"), params.get("messages")
+        timeout, more = params.get("timeout", 1.0), params.get("extra_body") or {}
+        if not params.keys() <= _TAKEN or type(model) is not str or not isinstance(messages, list):
             return None
-        messages = params["messages"]
-        forms = [_form(message) for message in messages] if isinstance(messages, list) else [None]
-        if None in forms or not isinstance(params.get("timeout", 1.0), int | float):
+        forms = [_form(message) for message in messages]
+        if None in forms or not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_WAIT:
             return None
-        handed_on = {name: params[name] for name in _HANDED_ON if params.get(name) is not None}
+        handed_on = {name: params[name] for name in _HANDED_ON if _is_plain(params.get(name))}
+        # What `extra_body` says again has the last word on the wire.
+        if type(more) is not dict or "messages" in more or not handed_on.keys().isdisjoint(more):
+            return None
         fixed = {name: value for name, value in params.items() if name != "messages" and name not in handed_on}
         try:
-            kind = json.dumps([provider, fixed, sorted(handed_on), forms], sort_keys=True)
+            kind = _SORTED.encode([times_changed, provider, fixed, list(handed_on), forms])
         except (TypeError, ValueError, RecursionError):
             return None
-        return cls(kind, handed_on, messages, params["model"])
+        return cls(hashlib.blake2b(kind.encode(), digest_size=16).digest(), handed_on, messages, model)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What LiteLLM sent for a kind of requests, but for what differs among them."""
+    """What LiteLLM sent for a kind of requests: the server, the head, and the body but for what differs among them."""
 
-    url: str
-    headers: dict[str, str]
-    fixed: dict[str, Any]
+    target: Target
+    head: bytes = field(repr=False)  # A key is in it.
+    rest: str = field(repr=False)
 
 
 class Plan:
@@ -92,23 +109,16 @@ class Plan:
     def __init__(self, sent: _Sent, likenesses: Likenesses) -> None:
         self.sent = sent
         self.likenesses = likenesses
-        self.headers = {**sent.headers, "accept-encoding": "gzip"}
-        url = urlsplit(sent.url)
-        port = url.port or (443 if url.scheme == "https" else 80)
-        path = f"{url.path}?{url.query}" if url.query else url.path
-        self.target = Target(url.scheme, url.hostname or "", port, path or "/")
-        self._rest = json.dumps(sent.fixed, **_COMPACT)[1:]  # type: ignore[arg-type]
-        # A plan is good once two requests have shown it; until then, and from time to time, LiteLLM is watched again.
+        # A plan is good once two requests have shown it, and for so long.
         self.good_until = 0.0
 
-    def doubt(self) -> None:
-        """Something went wrong with it: LiteLLM is watched at the next request."""
-        self.good_until = min(self.good_until, 1e-9) if self.good_until else 0.0
-
-    def body(self, request: Request) -> bytes:
-        """What is sent for a request."""
-        own = json.dumps({"messages": request.messages, **request.handed_on}, **_COMPACT)  # type: ignore[arg-type]
-        return f"{own[:-1]},{self._rest}".encode()
+    def body(self, request: Request) -> bytes | None:
+        """What is sent for a request; None where JSON cannot say it."""
+        try:
+            own = _COMPACT.encode({"messages": request.messages, **request.handed_on})
+            return f"{own[:-1]},{self.sent.rest}".encode()
+        except ValueError:  # half of a character
+            return None
 
 
 class Plans:
@@ -117,6 +127,7 @@ class Plans:
     Args:
         price: US dollars for a model's usage.
         headers_of: LiteLLM's names for a provider's headers.
+        surroundings: Whatever else it depends on what LiteLLM sends; when it changes, all is learned anew.
         now: Seconds on a clock that never goes back.
     """
 
@@ -124,14 +135,26 @@ class Plans:
         self,
         price: Callable[[str, Usage], float | None],
         headers_of: HeadersOf,
+        surroundings: Callable[[], object] = lambda: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._price = price
         self._headers_of = headers_of
+        self._surroundings = surroundings
         self._now = now
-        # The lock guards what is learned, and who is about to look again.
+        # The lock guards what is learned, who is about to look again, and the surroundings and how often they changed.
         self._lock = Lock()
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[bytes, Plan] = {}
+        self._seen: tuple[int, object] = (0, None)
+
+    def request(self, params: Mapping[str, Any], provider: str | None) -> Request | None:
+        """As `Request.of`, in the present surroundings."""
+        seen = self._surroundings()
+        if seen != self._seen[1]:
+            with self._lock:
+                self._seen = self._seen[0] + 1, seen
+                self._plans.clear()
+        return Request.of(params, provider, self._seen[0])
 
     def of(self, request: Request) -> Plan | None:
         """How to send a request; None where LiteLLM is to be watched."""
@@ -148,7 +171,7 @@ class Plans:
         return plan
 
     def learn(self, request: Request, provider: str | None, url: str, headers: Any, body: bytes) -> None:
-        """LiteLLM has sent `body` to `url` for a request."""
+        """LiteLLM has sent `body` to `url` for a request, under `headers` (pairs of bytes)."""
         sent = _sent(request, url, headers, body)
         with self._lock:
             known = self._plans.get(request.kind)
@@ -159,51 +182,36 @@ class Plans:
             else:
                 if len(self._plans) >= MOST_KINDS:
                     self._plans.clear()
-                self._plans[request.kind] = Plan(sent, self._likenesses(provider, request.model))
+                name = request.model
+                if provider is not None and not name.startswith(f"{provider}/"):
+                    name = f"{provider}/{name}"
+                self._plans[request.kind] = Plan(sent, Likenesses(partial(self._price, name), self._headers_of))
 
     def learn_answer(self, request: Request, raw: Raw, response: Any) -> None:
-        """LiteLLM has made `response` of an answer."""
+        """LiteLLM has made `response` of an answer, whose body is without its encoding."""
         plan = self._plans.get(request.kind)
-        said = Said.of(raw.body) if plan is not None and raw.status == 200 else None  # noqa: PLR2004  OK
-        if plan is not None and said is not None:
-            plan.likenesses.learn(said, merged(raw.headers), response)
+        if plan is None or raw.status != 200:  # noqa: PLR2004  OK
+            return
+        said = Said.of(raw)
+        if said is not None:
+            plan.likenesses.learn(said, response)
 
-    def _likenesses(self, provider: str | None, model: str) -> Likenesses:
-        name = model if provider is None or model.startswith(f"{provider}/") else f"{provider}/{model}"
-        unit: list[tuple[float, float] | None] = []
-
-        def price(usage: Usage) -> float | None:
-            if not unit:
-                prompt, answer = self._price(name, Usage(1_000, 0)), self._price(name, Usage(0, 1_000))
-                unit.append(None if prompt is None or answer is None else (prompt / 1_000, answer / 1_000))
-            if unit[0] is None:
-                return None
-            return usage.prompt_tokens * unit[0][0] + usage.completion_tokens * unit[0][1]
-
-        return Likenesses(price, self._headers_of)
+    def doubt(self, request: Request, status: int) -> None:
+        """A request that went without LiteLLM was answered with `status`."""
+        if status in _DOUBTS:
+            with self._lock:
+                self._plans.pop(request.kind, None)
 
 
 def plain(raw: Raw) -> Raw | None:
     """An answer without its content encoding; None where it cannot be read."""
-    encoding = merged(raw.headers).get("content-encoding", "identity").lower()
+    encodings = [value.lower() for name, value in raw.headers if name == "content-encoding"]
+    if not encodings or encodings == ["identity"]:
+        return raw
     try:
-        match encoding:
-            case "identity":
-                return raw
-            case "gzip":
-                return Raw(raw.status, raw.headers, gzip.decompress(raw.body))
+        return Raw(raw.status, raw.headers, gzip.decompress(raw.body)) if encodings == ["gzip"] else None
     except (OSError, EOFError, zlib.error):
-        pass
-    return None
-
-
-def merged(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Headers by their names in lower case, the values of a repeated one joined, as LiteLLM sees them."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        found[key] = f"{found[key]}, {value}" if key in found else value
-    return found
+        return None
 
 
 def _sent(request: Request, url: str, headers: Any, body: bytes) -> _Sent | None:
@@ -216,12 +224,21 @@ def _sent(request: Request, url: str, headers: Any, body: bytes) -> _Sent | None
         fixed = json.loads(body)
         handed_on = {name: fixed.pop(name) for name in request.handed_on}
         messages = fixed.pop("messages")
-    except (AttributeError, KeyError, ValueError):
+        rest = _COMPACT.encode(fixed)[1:]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    if messages != request.messages or handed_on != request.handed_on or not fixed:
+    if messages != request.messages or handed_on != request.handed_on or not fixed or len(rest) > LONGEST_PLAN:
         return None
-    kept = {name: value for name, value in headers.items() if name.lower() not in _DROPPED_HEADERS}
-    return _Sent(url, kept, fixed)
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    kept = [(name, value) for name, value in headers if name.lower() not in _DROPPED_HEADERS]
+    lines = [b"POST %b HTTP/1.1" % path.encode(), *(b"%b: %b" % each for each in kept), b"accept-encoding: gzip", b""]
+    target = Target(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    return _Sent(target, b"\r\n".join(lines), rest)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is one of those that LiteLLM hands on as it does any other of its type."""
+    return bool(value) if type(value) is str else type(value) is int and 0 < value < _LARGEST_NUMBER
 
 
 def _form(message: Any) -> Form | None:
@@ -229,8 +246,10 @@ def _form(message: Any) -> Form | None:
     if type(message) is not dict or len(message) != 2:  # noqa: PLR2004  role and content
         return None
     role, content = message.get("role"), message.get("content")
-    if type(content) is str and content:
-        return role, ""
+    if type(role) is not str:
+        return None
+    if type(content) is str:
+        return (role, "") if content and not content.isspace() else None
     if type(content) is not list or not content:
         return None
     parts = tuple(_form_of_part(part) for part in content)
@@ -239,8 +258,17 @@ def _form(message: Any) -> Form | None:
 
 def _form_of_part(part: Any) -> Any:
     match part:
-        case {"type": "text", "text": str(text)} if len(part) == 2 and text:  # noqa: PLR2004  nothing else
+        case {"type": "text", "text": str(text)} if len(part) == 2 and text and not text.isspace():  # noqa: PLR2004
             return "text"
-        case {"type": "image_url", "image_url": {"url": str()} as image} if len(part) == 2:  # noqa: PLR2004
-            return "image", image.get("detail"), sorted(image)
+        case {"type": "image_url", "image_url": {"url": str(url)} as image} if len(part) == 2:  # noqa: PLR2004
+            return "image", _kind_of_file(url), {name: value for name, value in image.items() if name != "url"}
     return None
+
+
+def _kind_of_file(url: str) -> tuple[str, str]:
+    """How an address begins and ends, by which a file may be taken for one of another kind."""
+    scheme, _, rest = url.partition(":")
+    if scheme == "data":
+        return scheme, rest[:_LONGEST_TYPE].partition(",")[0]
+    ending = rest[-_LONGEST_ENDING:].rpartition(".")[2]
+    return scheme[:_LONGEST_TYPE], ending if ending.isalnum() else ""

@@ -4,6 +4,7 @@ Three of LiteLLM's habits are undone call by call, since nothing global of LiteL
 no limiter sees, connection pools of 100 with 20 kept alive, and advertisements on standard output.
 """
 
+import contextlib
 import logging
 import time
 import uuid
@@ -13,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from llm_api_client.call import litellm_door
 from llm_api_client.call.connections import DEFAULT_TIMEOUT, Exchange, connect, exchange
-from llm_api_client.call.direct import Plan, Plans, Request, merged, plain
+from llm_api_client.call.direct import Plan, Plans, Request, plain
 from llm_api_client.call.failure import note_heard, scrub
 from llm_api_client.call.likeness import Said
 from llm_api_client.call.wire import Raw, Wire, WireError
@@ -66,7 +67,9 @@ class Sender:
         self._is_replaced = is_replaced
         self._says_what_cannot = transport == "direct"
         self._said: set[str] = set()
-        self._plans = None if transport == "litellm" else Plans(litellm_door.price, litellm_door.headers_of_provider)
+        self._plans = None
+        if transport != "litellm":
+            self._plans = Plans(litellm_door.price, litellm_door.headers_of_provider, litellm_door.surroundings)
         self._wire = Wire(litellm_door.tls_context)
         # The lock guards the connections and SDK clients, that they are made once, and not after the end.
         self._lock = Lock()
@@ -131,7 +134,7 @@ class Sender:
         """A request that may go without LiteLLM once it was seen what LiteLLM does with such; None for others."""
         if self._plans is None or self._is_replaced():
             return None
-        request = Request.of(params, provider) if litellm_door.only_sends() else None
+        request = self._plans.request(params, provider) if litellm_door.only_sends() else None
         model = str(params.get("model"))
         if request is None and self._says_what_cannot and model not in self._said:
             self._said.add(model)
@@ -150,22 +153,25 @@ class Sender:
         on_sent: Callable[[], None],
     ) -> tuple[Raw | WireError | None, Any]:
         """What comes of a call that does not go through LiteLLM, and the answer, where it is like one that was seen."""
-        timeout = params.get("timeout", DEFAULT_TIMEOUT)
+        body = plan.body(request)
+        if body is None or self._plans is None:
+            return None, None
         began = time.perf_counter()
         try:
-            came = self._wire.post(plan.target, plan.headers, plan.body(request), timeout, on_sent)
+            timeout = params.get("timeout", DEFAULT_TIMEOUT)
+            came = self._wire.post(plan.sent.target, plan.sent.head, body, timeout, on_sent)
         except WireError as failed:
             return failed, None
         if came.status != 200:  # noqa: PLR2004  OK
-            plan.doubt()
-            # Where a redirect leads is LiteLLM's affair.
+            self._plans.doubt(request, came.status)
+            # Where a redirect leads is LiteLLM's affair: it asks again, of a server that has not answered yet.
             return (None if 300 <= came.status < 400 else came), None  # noqa: PLR2004
         read = plain(came)
-        said = None if read is None else Said.of(read.body)
-        if read is None or said is None:
-            return came, None
-        milliseconds = (time.perf_counter() - began) * 1_000
-        return came, plan.likenesses.answer(said, merged(read.headers), milliseconds, call_id)
+        said = None if read is None else Said.of(read)
+        if said is not None:
+            with contextlib.suppress(Exception):  # An answer that was paid for is not lost: LiteLLM reads it.
+                return came, plan.likenesses.answer(said, (time.perf_counter() - began) * 1_000, call_id)
+        return came, None
 
     def close(self) -> None:
         """Close the connections; calls in flight fail, and no further one is made."""
@@ -218,11 +224,11 @@ def _watch(
 ) -> None:
     """See what LiteLLM has sent for a request, and what it has made of the answer."""
     answer = wire.answer
-    if answer is None:
+    # What took more than one exchange was more than sending.
+    if answer is None or answer.history or wire.exchanges != (1 if came is None else 0):
         return
-    if came is None and wire.exchanges == 1:
-        asked = answer.request
-        plans.learn(request, provider, str(asked.url), asked.headers, asked.content)
-    if came is not None or wire.exchanges == 1:
-        raw = Raw(answer.status_code, answer.headers.multi_items(), answer.content)
-        plans.learn_answer(request, raw, response)
+    with contextlib.suppress(Exception):  # Whatever cannot be learned costs nobody the answer.
+        if came is None:
+            asked = answer.request
+            plans.learn(request, provider, str(asked.url), asked.headers.raw, asked.content)
+        plans.learn_answer(request, Raw(answer.status_code, answer.headers.multi_items(), answer.content), response)
