@@ -12,13 +12,16 @@ from typing import Any
 
 from harness import envs
 from harness.figures import Table, markdown
-from harness.machine import load, machine
+from harness.machine import allow_many_connections, load, machine
 from harness.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
 DOCS = HERE.parent / "docs" / "benchmarks.md"
-SECTIONS = ("imports", "throughput", "engine", "checkpoint", "streams", "truncation", "storm", "accuracy")
+SECTIONS = (
+    "imports", "first_answer", "throughput", "in_flight", "engine", "checkpoint", "streams", "truncation", "storm",
+    "growth", "accuracy", "sustained",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,15 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.list:
         for name in SECTIONS:
-            module = importlib.import_module(f"sections.{name}")
-            print(f"{name:12} {(module.__doc__ or '').splitlines()[0]}{'  [long]' if module.LONG else ''}")
+            module = _section(name)
+            length = f"{'long: ' if module.LONG else ''}{module.TAKES}"
+            print(f"{name:12} {(module.__doc__ or '').splitlines()[0]}  [{length}]")
         return 0
     results: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
     chosen = options.sections or ([] if options.update_docs else _short_ones())
     settings = Settings(options.rounds, options.minutes)
+    allow_many_connections()
     failed = []
     for name in chosen:
-        settings.log(f"== {name}")
+        settings.log(f"== {name}: takes {_section(name).TAKES}")
         try:
             results[name] = _measured(name, settings, options.note)
         except Exception as error:  # noqa: BLE001  the other sections are still of use
@@ -48,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.markdown.write_text("\n\n".join(parts) + "\n")
     if options.update_docs:
         DOCS.write_text(renewed(DOCS.read_text(), results))
+        for result in results.values():
+            for name, svg in result.get("pictures", {}).items():
+                (DOCS.parent / name).write_text(svg)
     return 1 if failed else 0
 
 
@@ -64,6 +72,7 @@ def page(result: Mapping[str, Any]) -> str:
         f"load average {result['load'][0]} before and {result['load'][1]} after; {versions}."
     )
     parts = [f"*{facts} {result['note']}".rstrip() + "*"]
+    parts += [f"![{title_of(svg)}]({name})" for name, svg in result.get("pictures", {}).items()]
     parts += [markdown(Table(**table)) for table in result["tables"]]
     if result["targets"]:
         lines = [
@@ -72,6 +81,11 @@ def page(result: Mapping[str, Any]) -> str:
         ]
         parts.append("\n".join(["| target | measured | met |", "|---|---|---|", *lines]))
     return "\n\n".join(parts)
+
+
+def title_of(svg: str) -> str:
+    """What a picture shows, as it says itself."""
+    return svg.partition('aria-label="')[2].partition('"')[0]
 
 
 def renewed(text: str, results: Mapping[str, Any]) -> str:
@@ -86,7 +100,7 @@ def renewed(text: str, results: Mapping[str, Any]) -> str:
 
 def _measured(name: str, settings: Settings, note: str) -> dict[str, Any]:
     before = load()
-    outcome = importlib.import_module(f"sections.{name}").run(settings)
+    outcome = _section(name).run(settings)
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
@@ -98,7 +112,11 @@ def _measured(name: str, settings: Settings, note: str) -> dict[str, Any]:
 
 
 def _short_ones() -> list[str]:
-    return [name for name in SECTIONS if not importlib.import_module(f"sections.{name}").LONG]
+    return [name for name in SECTIONS if not _section(name).LONG]
+
+
+def _section(name: str) -> Any:
+    return importlib.import_module(f"sections.{name}")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """Environments for the contestants, made when they are first needed and kept in `benchmarks/.envs/`.
 
 Contestants cannot share one: two of them are imported under the same name, and they want different versions of the
-OpenAI SDK. LiteLLM is pinned to one version in all, so that a ratio is not a comparison of two of its releases.
+OpenAI SDK. LiteLLM is pinned to one version wherever calls go through it, so that a ratio is not a comparison of two of
+its releases.
 """
 
 import hashlib
@@ -23,17 +24,21 @@ LITELLM = "litellm==1.106.2"
 PROJECT = "project"
 NAMESAKE = "namesake"
 ASYNC_BATCH = "async-batch-llm"
+CURATOR = "curator"
 
 REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
     PROJECT: ("-e", str(ROOT), LITELLM),
     # Its requirement on pyrate-limiter is open, and its calls are those of version 4.
     NAMESAKE: ("llm-api-client==0.1.8", LITELLM, "pyrate-limiter==4.5.1"),
     ASYNC_BATCH: ("async-batch-llm[openai]==0.28.0",),
+    # It sends by itself, and asks its own version of LiteLLM for prices alone.
+    CURATOR: ("bespokelabs-curator==0.1.31",),
 }
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     PROJECT: ("llm-api-client", "litellm", "openai", "httpx", "tiktoken"),
     NAMESAKE: ("llm-api-client", "litellm", "openai", "httpx", "tiktoken", "pyrate-limiter"),
     ASYNC_BATCH: ("async-batch-llm", "openai", "pydantic"),
+    CURATOR: ("bespokelabs-curator", "aiohttp", "litellm"),
 }
 """Packages of each environment whose versions are worth telling."""
 

@@ -46,11 +46,13 @@ class Outcome:
         tables: To be shown.
         targets: To be met.
         samples: The single measurements behind the tables, by contestant.
+        pictures: SVG of what is drawn, by the name of its file in `docs/`.
     """
 
     tables: list[Table] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     samples: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, str] = field(default_factory=dict)
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:

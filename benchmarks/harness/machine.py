@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,14 @@ def machine() -> dict[str, Any]:
 def load() -> float | None:
     """Processes that want to run, on average of the last minute."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
+def allow_many_connections() -> None:
+    """Let this process, and those that it starts, have as many open files as the system allows it, up to 65,536."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _processor() -> str:

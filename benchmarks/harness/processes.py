@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from harness import envs
 
@@ -51,12 +52,18 @@ class Server:
         self.seen: dict[str, Any] = {}
         """What it saw, once it has stopped."""
 
+    def counts(self) -> dict[str, Any]:
+        """What it has seen so far."""
+        with urlopen(self.base_url.removesuffix("/v1") + "/simulator/counts", timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
 
 @contextmanager
 def server(**order: Any) -> Iterator[Server]:
     """A simulated provider; see `harness/serve.py` for what it can be told."""
     command = [envs.python(envs.PROJECT), str(HERE / "harness" / "serve.py"), json.dumps(order)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
     assert process.stdout is not None
     try:
         running = Server(process.stdout.readline().strip())
@@ -87,8 +94,7 @@ def compete(contestant: Contestant, **order: Any) -> dict[str, Any]:
             capture_output=True,
             text=True,
             cwd=elsewhere,
-            # Some take the address from here alone; and nobody shall ask a real provider by mistake.
-            env=_environment() | dict.fromkeys(("OPENAI_BASE_URL", "OPENAI_API_BASE"), told.get("base_url", NOWHERE)),
+            env=environment(told.get("base_url", NOWHERE)),
             timeout=PATIENCE + (told.get("seconds") or 0),
             check=False,
         )
@@ -100,6 +106,10 @@ def compete(contestant: Contestant, **order: Any) -> dict[str, Any]:
     return report
 
 
-def _environment() -> dict[str, str]:
+def environment(base_url: str = NOWHERE) -> dict[str, str]:
+    """The variables of a process.
+
+    The address is among them: some take it from there alone, and nobody shall ask a real provider by mistake.
+    """
     inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONSTARTUP"}}
-    return inherited | _ENVIRONMENT
+    return inherited | _ENVIRONMENT | dict.fromkeys(("OPENAI_BASE_URL", "OPENAI_API_BASE"), base_url)

@@ -19,6 +19,7 @@ from harness.processes import Contestant, compete, server
 from harness.settings import Settings
 
 LONG = True
+TAKES = "10 minutes, or as --minutes says"
 MINUTES = 10.0
 REQUESTS_PER_MINUTE = 600
 TOKENS_PER_MINUTE = 100_000

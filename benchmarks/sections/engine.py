@@ -18,7 +18,8 @@ from harness.rounds import in_turns
 from harness.settings import Settings
 
 LONG = False
-ROUNDS = 5
+TAKES = "3 minutes"
+ROUNDS = 3
 COUNT = 20_000
 QUEUED = 100_000
 HIGH = {"max_requests_per_minute": 1_000_000_000, "max_tokens_per_minute": 1_000_000_000_000}

@@ -20,7 +20,8 @@ from harness.rounds import in_turns
 from harness.settings import Settings
 
 LONG = False
-ROUNDS = 20
+TAKES = "2 minutes"
+ROUNDS = 10
 SLOW = ("litellm", "openai", "httpx", "pydantic", "numpy", "tiktoken", "tqdm")
 
 EMPTY = "nothing"

@@ -1,9 +1,9 @@
 """What a client does when it is told to wait.
 
-Two servers, 1,000 distinct prompts, 32 in flight, answers in 20 ms. The stubborn one refuses every 20th distinct prompt
+Two servers, 400 distinct prompts, 32 in flight, answers in 20 ms. The stubborn one refuses every 20th distinct prompt
 with a 429 and `Retry-After: 3` until those three seconds have passed. The limited one admits 200 requests in any five
 seconds, which no client was told. Counted: requests sent, 429s, requests for a prompt that were sent before its own
-Retry-After was over, and what became of the prompts. A client that has not finished after 120 s is stopped.
+Retry-After was over, and what became of the prompts. A client that has not finished after 60 s is stopped.
 
 The two ask for opposite things. A real provider's 429 speaks for the whole account, so the considerate answer is to
 pause everything, which the limited server rewards; on the stubborn one, where a 429 concerns a single prompt, whoever
@@ -19,9 +19,10 @@ from harness.rounds import Samples, in_turns
 from harness.settings import Settings
 
 LONG = False
+TAKES = "5 minutes"
 ROUNDS = 1
-COUNT = 1_000
-SECONDS = 120.0
+COUNT = 400
+SECONDS = 60.0
 NONE = {"max_requests_per_minute": None, "max_tokens_per_minute": None}
 TUNED = {"rate_limit": {"cooldown_seconds": 1.0, "slow_start_items": 0}}
 SERVERS: dict[str, dict[str, Any]] = {

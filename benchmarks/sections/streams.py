@@ -12,6 +12,7 @@ from harness.rounds import in_turns
 from harness.settings import Settings
 
 LONG = False
+TAKES = "2 minutes"
 COUNT = 1_000_000
 STREAM = "iter_requests"
 CONTESTANTS = [Contestant(STREAM, PROJECT, "stream")]

@@ -15,7 +15,8 @@ from harness.rounds import in_turns
 from harness.settings import Settings
 
 LONG = False
-ROUNDS = 5
+TAKES = "2 minutes"
+ROUNDS = 3
 SHAPES = {"400 turns": (400, 238), "one message": (1, 97_600)}
 """Turns, and words in each: about 100,000 tokens in all."""
 
