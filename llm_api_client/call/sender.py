@@ -4,7 +4,6 @@ Three of LiteLLM's habits are undone call by call, since nothing global of LiteL
 no limiter sees, connection pools of 100 with 20 kept alive, and advertisements on standard output.
 """
 
-import contextlib
 import logging
 import time
 import uuid
@@ -169,8 +168,10 @@ class Sender:
         read = plain(came)
         said = None if read is None else Said.of(read)
         if said is not None:
-            with contextlib.suppress(Exception):  # An answer that was paid for is not lost: LiteLLM reads it.
+            try:
                 return came, plan.likenesses.answer(said, (time.perf_counter() - began) * 1_000, call_id)
+            except Exception as wrong:  # noqa: BLE001  an answer that was paid for is not lost: LiteLLM reads it
+                logger.warning("An answer of %s could not be made: %s.", request.model, type(wrong).__name__)
         return came, None
 
     def close(self) -> None:
@@ -227,8 +228,10 @@ def _watch(
     # What took more than one exchange was more than sending.
     if answer is None or answer.history or wire.exchanges != (1 if came is None else 0):
         return
-    with contextlib.suppress(Exception):  # Whatever cannot be learned costs nobody the answer.
+    try:
         if came is None:
             asked = answer.request
             plans.learn(request, provider, str(asked.url), asked.headers.raw, asked.content)
         plans.learn_answer(request, Raw(answer.status_code, answer.headers.multi_items(), answer.content), response)
+    except Exception as wrong:  # noqa: BLE001  whatever cannot be learned costs nobody the answer
+        logger.debug("Nothing was learned of a request for %s: %s.", request.model, type(wrong).__name__)

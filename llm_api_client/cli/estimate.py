@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_api_client.cli.inputs import STANDARD
 from llm_api_client.cli.parser import PROGRAM, Commands, add_command, whole
-from llm_api_client.cli.sources import add_prompts, add_rates, checked_url, items_of, source_of
+from llm_api_client.cli.sources import add_model, add_prompts, add_rates, checked_url, items_of, source_of
 from llm_api_client.cli.summary import library_messages, report_lines
 from llm_api_client.record.batch_file import Entry, Fault
 
@@ -64,12 +64,7 @@ def add_to(commands: Commands) -> None:
 
 def _add_provider(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("provider")
-    group.add_argument(
-        "--model",
-        metavar="NAME",
-        help="model of requests that name none, as LiteLLM calls it: gpt-4o-mini, anthropic/..., openai/... for any "
-        "compatible server; needed by --prompts (default: none)",
-    )
+    add_model(group)
     group.add_argument(
         "--base-url",
         metavar="URL",

@@ -13,7 +13,7 @@ from llm_api_client.cli.inputs import STANDARD, number_of_lines
 from llm_api_client.cli.outputs import Lines, OrderedLines, OutputError, check_output, opened_output
 from llm_api_client.cli.parser import PROGRAM, Commands, UsageError, add_command
 from llm_api_client.cli.perform import Performance
-from llm_api_client.cli.sources import add_prompts, add_rates, checked_url, items_of, source_of
+from llm_api_client.cli.sources import add_model, add_prompts, add_rates, checked_url, items_of, source_of
 from llm_api_client.cli.summary import Remarks, Tally, library_messages, say
 from llm_api_client.errors import CheckpointError
 from llm_api_client.record.batch_file import Entry, Fault
@@ -165,12 +165,7 @@ def _add_limits(command: argparse.ArgumentParser) -> None:
 
 def _add_provider(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("provider")
-    group.add_argument(
-        "--model",
-        metavar="NAME",
-        help="model of requests that name none, as LiteLLM calls it: gpt-4o-mini, anthropic/..., openai/... for any "
-        "compatible server; needed by --prompts (default: none)",
-    )
+    add_model(group)
     group.add_argument(
         "--base-url",
         metavar="URL",

@@ -30,6 +30,16 @@ def add_prompts(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model(group: Group) -> None:
+    """Add the model of requests that name none."""
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="model of requests that name none, as LiteLLM calls it: gpt-4o-mini, anthropic/..., openai/... for any "
+        "compatible server; needed by --prompts (default: none)",
+    )
+
+
 def add_rates(group: Group) -> None:
     """Add the limits by the minute."""
     group.add_argument(

@@ -58,8 +58,16 @@ class Slots:
 
 def stream(batch: Batch, close: Callable[[], None]) -> Generator[Result]:
     """The batch's results as they end. Leaving early gives up what was not sent; `close` is called at the end."""
+    results = _results(batch, close)
+    # A generator that was never begun has no end either, and would keep the checkpoint open.
+    next(results)
+    return results
+
+
+def _results(batch: Batch, close: Callable[[], None]) -> Generator[Result]:
     stop: BaseException | None = None
     try:
+        yield Result(-1, None)
         yield from batch.results()
     except KeyboardInterrupt as interrupt:
         stop = interrupt

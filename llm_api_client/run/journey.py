@@ -1,6 +1,5 @@
 """One request's way, top to bottom: prepare → admit → call → judge → record."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
@@ -26,8 +25,6 @@ from llm_api_client.run.keeping import Claim, Keeps
 from llm_api_client.run.keys import CarriedKey
 from llm_api_client.run.purse import Purse
 from llm_api_client.secrets import masked, secrets_in
-
-logger = logging.getLogger(__name__)
 
 _NOTHING_GENERATED = Usage(0, 0)
 
@@ -116,6 +113,7 @@ class Journey:
     __slots__ = (
         "_asking_since", "_carried", "_charge", "_has_ended", "_hold", "_prepared", "_refusals", "_reservation",
         "_waited", "_worst", "attempts", "claimed", "cost", "index", "key", "last", "limiter", "request", "road",
+        "was_lost",
     )  # fmt: skip
 
     def __init__(self, road: Road, index: int, request: Any) -> None:
@@ -128,6 +126,7 @@ class Journey:
         self.limiter: Limiter
         self.key: Key | None = None
         self.claimed = False
+        self.was_lost = False
         self._prepared: Prepared
         self._carried: CarriedKey
         self._charge: Charge
@@ -192,7 +191,8 @@ class Journey:
 
     def was_spared(self, result: Result) -> bool:
         """Whether it was claimed, and ended without a call that may be paid for."""
-        return self.claimed and not self.attempts and not getattr(result.error, "in_flight", False)
+        in_flight = self.was_lost or getattr(result.error, "in_flight", False)
+        return self.claimed and not self.attempts and not in_flight
 
     def ask(self, place: Place) -> Decision:
         """Ask to be admitted.
@@ -248,6 +248,8 @@ class Journey:
             self.cancel()
             return Verdict(Kind.PERMANENT, no_key.with_traceback(None))
         except Exception as bug:  # a bug here must not lose the other answers  # noqa: BLE001
+            self._pay(None)
+            self.was_lost = True
             error = LLMAPIClientError(f"llm_api_client itself failed on this request: {bug!r}. Please report it.")
             error.__cause__ = bug
             return Verdict(Kind.PERMANENT, error)
@@ -323,8 +325,8 @@ class Journey:
         if self.road.max_delay is None or self._asking_since is None:
             return NotBefore(when, why)
         give_up_at = self._asking_since + self.road.max_delay - self._waited
-        if now >= give_up_at or give_up_at < when < float("inf"):
-            known = f" for another {when - now:,.1f} s" if when < float("inf") else ""
+        if now >= give_up_at or give_up_at < when < inf:
+            known = f" for another {when - now:,.1f} s" if when < inf else ""
             message = (
                 f"Not admitted within max_delay_seconds={self.road.max_delay:g} ({why}{known}). "
                 "Raise max_delay_seconds or the limit."

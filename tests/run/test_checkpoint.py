@@ -1,7 +1,7 @@
 """Nothing paid for is lost, and nothing is paid for twice: batches with a checkpoint, on a clock that obeys."""
 
 import sqlite3
-import time
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from llm_api_client import APIClient
 from llm_api_client.errors import (
     BatchInterruptedError,
+    BudgetExceededError,
     CheckpointError,
     InvalidInputError,
     InvalidRequestError,
+    LLMAPIClientError,
     ServerError,
 )
 from llm_api_client.record import store
@@ -194,15 +196,17 @@ class TestClaims:
 
     def test_closing_the_client_waits_for_what_is_under_way(self, path):
         """A stream that is left inside `with` loses no answer that comes within the grace."""
-        calls = ScriptedCalls(latency=0.0)
+        left = threading.Event()
 
-        def slow(**params):
-            time.sleep(0.3 if "0" not in str(params["messages"]) else 0)
-            return calls(**params)
+        def call(**params):
+            if params["messages"][-1]["content"] != "question 0":
+                left.wait(30)
+            return ScriptedAnswer()
 
-        with APIClient(None, None, api_call=slow, checkpoint=path) as client:
+        with APIClient(None, None, api_call=call, checkpoint=path) as client:
             for _ in client.iter_requests(questions(4), max_workers=4, sanitize=False):
                 break
+            left.set()
         assert len(rows(path, "answers")) == 4
         assert rows(path, "possibly_paid") == []
 
@@ -281,6 +285,21 @@ class TestFaults:
         assert calls.calls == []
         assert wrong.read_text().startswith("These are notes.")
 
+    def test_a_stream_that_nobody_reads_keeps_no_file(self, path):
+        """A stream that is dropped before its first result has closed its checkpoint."""
+        with APIClient(None, None, api_call=ScriptedCalls()) as client:
+            client.iter_requests(questions(3), checkpoint=path)
+            assert path not in {opened.path for opened in store._registry.stores.values()}
+
+    def test_a_call_that_is_lost_to_a_bug_is_possibly_paid(self, path, monkeypatch):
+        """What this library itself fails on once the call was sent keeps its claim, and its money counts as spent."""
+        calls = ScriptedCalls()
+        with APIClient(None, None, api_call=calls, clock=FakeClock(), max_cost=0.0015) as client:
+            monkeypatch.setattr("llm_api_client.run.journey.Journey._settle", lambda *_: 1 / 0)
+            slots = client.make_requests(questions(5, max_tokens=1_000), checkpoint=path, return_exceptions=True)
+        assert len(calls.calls) == len(rows(path, "possibly_paid")) == 2
+        assert [type(slot) for slot in slots] == [LLMAPIClientError] * 2 + [BudgetExceededError] * 3
+
     def test_the_file_is_free_once_the_batch_is_over(self, run, path):
         """A checkpoint of one batch is closed with it: no lock and no log is left."""
         run(questions(3))
@@ -325,10 +344,8 @@ def test_whatever_happens_each_answer_is_paid_for_once(tmp_path_factory, prompts
             try:
                 slots = client.make_requests(requests, checkpoint=path, return_exceptions=True)
             except KeyboardInterrupt:
-                # A second interrupt leaves calls under way behind; what they bring is kept when it comes.
+                # A second interrupt leaves calls under way behind; closing waits for what they bring.
                 clock.advance(10)
-                while path in {opened.path for opened in store._registry.stores.values()}:
-                    time.sleep(0.001)
                 continue
             for request, slot in zip(requests, slots, strict=True):
                 if isinstance(slot, Exception):
