@@ -118,7 +118,7 @@ class APIClient(Batches, Offline):
         """Most calls in flight at once, unless a batch says otherwise."""
         self.max_delay_seconds = max_delay_seconds
         """Longest wait for admission, in seconds."""
-        self.api_call = api_call if api_call is not None else litellm_door.completion()
+        self.api_call = api_call if api_call is not None else litellm_door.function("completion")
         """What performs a request; it may be replaced."""
         self.tracker = APIUsageTracker()
         """What this client's calls cost, used and took."""

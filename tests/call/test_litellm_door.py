@@ -352,7 +352,7 @@ def test_the_user_s_own_settings_come_back_after_overlapping_calls(litellm, monk
         list(pool.map(lambda _: sender({"model": "m"}, None), range(20)))
     assert seen == [True] * 20
     assert litellm.suppress_debug_info is own
-    assert litellm_door._held["suppress_debug_info"][0] == 0
+    assert litellm_door.library._held["suppress_debug_info"][0] == 0
 
 
 def test_a_setting_that_the_user_changes_meanwhile_stays_the_user_s(litellm, monkeypatch):

@@ -1,0 +1,48 @@
+"""The one door to LiteLLM: only here is it imported, and only when it is first needed."""
+
+from llm_api_client.call.litellm_door.answers import (
+    OWN_CALL,
+    append_success_callback,
+    ask_for_usage,
+    collected,
+    revive,
+)
+from llm_api_client.call.litellm_door.facts import Facts, Table, price, strict_schema
+from llm_api_client.call.litellm_door.library import function, litellm_module, settings_of_call
+from llm_api_client.call.litellm_door.sending import (
+    connection_settings,
+    headers_of_provider,
+    http_handler,
+    keys_of_the_house,
+    only_sends,
+    openai_client,
+    openai_credentials,
+    surroundings,
+    tls_context,
+    wants_its_own,
+)
+
+__all__ = [
+    "OWN_CALL",
+    "Facts",
+    "Table",
+    "append_success_callback",
+    "ask_for_usage",
+    "collected",
+    "connection_settings",
+    "function",
+    "headers_of_provider",
+    "http_handler",
+    "keys_of_the_house",
+    "litellm_module",
+    "only_sends",
+    "openai_client",
+    "openai_credentials",
+    "price",
+    "revive",
+    "settings_of_call",
+    "strict_schema",
+    "surroundings",
+    "tls_context",
+    "wants_its_own",
+]
