@@ -18,9 +18,10 @@ Serve a made-up OpenAI-compatible provider on this machine only, with strict
 limits and with faults on request, until Ctrl-C or SIGTERM; then say what it
 saw. It needs no network, takes any key, and costs nothing.
 
-Chat completions, completions, embeddings, moderations, images and models are
-served. A request chooses its own fault by "[simulate: 503]" in its last
-message, or by a header such as "x-simulate: 429; retry-after=2"."""
+Chat completions, completions, responses, embeddings, moderations, images,
+audio, rerank, models, files, batches and fine-tuning jobs are served. A request
+chooses its own fault by "[simulate: 503]" in its last message, or by a header
+such as "x-simulate: 429; retry-after=2"."""
 _EPILOG = f"""\
 examples:
   {NAME} --rpm 600 --tpm 100000
@@ -81,6 +82,7 @@ def _add_answers(command: argparse.ArgumentParser) -> None:
         ("--latency", 0.3, "time that each answer takes"),
         ("--jitter", 0.0, "at most so much more time, evenly spread"),
         ("--arrival-jitter", 0.0, "at most so much time before a request arrives, evenly spread"),
+        ("--batch-seconds", 0.0, "time that a batch is validated, and again as much that it is in progress"),
     ):
         group.add_argument(
             option,
@@ -153,6 +155,7 @@ def _provider(options: argparse.Namespace) -> "SimulatedProvider":
             html_rate=options.html_rate,
             answer=options.answer,
             answer_tokens=options.answer_tokens,
+            batch_seconds=options.batch_seconds,
             charge_max_tokens=options.charge_max_tokens,
             seed=options.seed,
             host=HOST,

@@ -49,7 +49,8 @@ class SeenRequest:
     Attributes:
         method: HTTP method.
         path: Path, without query.
-        body: The JSON object that was sent; empty where there was none.
+        body: The JSON object that was sent; empty where there was none. Of a form its fields, and of each file its
+            name, type and size.
         headers: Headers by name in lower case. They hold the key, so they are left out of the repr.
         arrived: When it arrived, in seconds of `time.monotonic`: the stamp that the limits went by.
         status: Status that it was answered with; None where it was not, or not yet.

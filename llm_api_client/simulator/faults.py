@@ -141,6 +141,16 @@ def _status(text: str) -> int:
     return int(text)
 
 
+def asked_for(prompt: str) -> Fault | None:
+    """The fault that a text asks for by ``[simulate: ...]``, or None.
+
+    Raises:
+        ValueError: if it asks for something that is no fault.
+    """
+    mark = _MARK.search(prompt)
+    return parse_fault(mark[1]) if mark else None
+
+
 class FaultPlan:
     """Decides what happens to each request: asked for by itself first, then the script, then chance.
 
@@ -172,8 +182,8 @@ class FaultPlan:
         """
         if header is not None:
             return parse_fault(header)
-        if mark := _MARK.search(prompt):
-            return parse_fault(mark[1])
+        if fault := asked_for(prompt):
+            return fault
         try:
             return self._script.popleft() or NO_FAULT
         except IndexError:

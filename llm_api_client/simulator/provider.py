@@ -28,18 +28,26 @@ class SimulatedProvider:
     Use it as a context manager, or with `start` and `stop`: it then runs in a thread of its own. `serve_forever` runs
     it in the calling thread.
 
-    Chat completions, completions (both also streamed), embeddings, moderations, images and models are served, with
-    and without ``/v1``. An answer's usage is right, a token being four characters. A model whose name begins with
-    "missing" does not exist; every other does. ``GET /simulator/counts`` and ``POST /simulator/reset`` do from
-    outside what `counts` and `reset` do from inside.
+    Chat completions, completions and responses (all also streamed), embeddings, moderations, images, transcriptions,
+    translations, speech, rerank, models, files, batches and fine-tuning jobs are served, with and without ``/v1``. An
+    answer's usage is right, a token being four characters; audio has none. A model whose name begins with "missing"
+    does not exist; every other does. ``GET /simulator/counts`` and ``POST /simulator/reset`` do from outside what
+    `counts` and `reset` do from inside.
 
     A single request chooses its own fault by a header ``x-simulate: 429; retry-after=2``, or by ``[simulate: html]``
-    in its last user message, prompt or input; `next` chooses those of the requests to come, and the rates leave the
-    rest to chance. The words are those of `llm_api_client.simulator.faults.parse_fault`.
+    in its last user message, prompt, input or query; `next` chooses those of the requests to come, and the rates leave
+    the rest to chance; only looks at the models are spared. The words are those of
+    `llm_api_client.simulator.faults.parse_fault`.
+
+    A batch holds chats, completions, responses, embeddings or moderations. They are answered as single ones are, but
+    in an order of their own. Those that ask for a fault by ``[simulate: ...]``, and those that are wrong, end in its
+    error file; script and chance do not reach them. With a metadata of ``{"simulate": "expired"}`` its time is up when
+    half of them are answered. Files are kept in memory, at most 1 GB of them.
 
     Limits are a sliding window that all models and endpoints share, looked at when a request arrives. Requests that
     the limits refuse charge nothing; nor do those refused for their key, their form, or by a fault with a status
-    below 500. Every other one stays charged for a whole window, whatever becomes of it.
+    below 500. Every other one stays charged for a whole window, whatever becomes of it. Files, batches and fine-tuning
+    jobs are outside the limits.
 
     Args:
         requests_per_minute: Requests admitted in any window. Default None: no limit.
@@ -60,6 +68,8 @@ class SimulatedProvider:
         answer: The text of each answer, or a function from the request's JSON to it, which runs in the server's
             thread. Default None: "Simulated answer to: " and the first words of the prompt.
         answer_tokens: Tokens that each text is cut or padded to. Default None: as long as it is.
+        batch_seconds: Seconds that a batch is validated, and again as many that it is in progress; a fine-tuning job
+            takes as many in all. Default 0.0: the first look after it was created sees it done.
         api_keys: Keys that are accepted. Default None: any.
         charge_max_tokens: Whether the tokens limit is charged with the longest answer that the request allows
             (`max_tokens`), and never given back, instead of the answer that it gets. Default False.
@@ -89,6 +99,7 @@ class SimulatedProvider:
         html_rate: float = 0.0,
         answer: str | Callable[[dict[str, Any]], str] | None = None,
         answer_tokens: int | None = None,
+        batch_seconds: float = 0.0,
         api_keys: Collection[str] | None = None,
         charge_max_tokens: bool = False,
         seed: int | None = None,
@@ -109,7 +120,8 @@ class SimulatedProvider:
         _check_whole(0, keep=keep, port=port)
         if port > MAX_PORT:
             _reject(f"port has to be at most {MAX_PORT}, not {port}")
-        _check_seconds(latency=latency, jitter=jitter, arrival_jitter=arrival_jitter, window=window)
+        _check_seconds(latency=latency, jitter=jitter, arrival_jitter=arrival_jitter)
+        _check_seconds(window=window, batch_seconds=batch_seconds)
         if window == 0:
             _reject("window has to be longer than 0 seconds")
         if not all(0 <= rate <= 1 for rate in rates.values()) or fsum(rates.values()) > 1:
@@ -130,6 +142,8 @@ class SimulatedProvider:
             delays=Delays(latency, jitter, arrival_jitter, Random(seed)),  # noqa: S311  likewise
             api_keys=api_keys,
             charge_max_tokens=charge_max_tokens,
+            batch_seconds=batch_seconds,
+            seed=seed,
         )
         self._host = "127.0.0.1" if host == "localhost" else host
         self._port = port
@@ -166,7 +180,7 @@ class SimulatedProvider:
         self._plan.next(*faults)
 
     def reset(self) -> None:
-        """Begin anew: counts, requests, window, and what `next` chose."""
+        """Begin anew: no counts, requests, files, batches or jobs, an empty window, nothing that `next` chose."""
         self._service.reset()
 
     def start(self) -> Self:

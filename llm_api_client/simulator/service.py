@@ -5,18 +5,23 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from math import ceil, isinf
 from random import Random
-from typing import Any
 
-from .answers import MODELS, PNG, Author, ProviderError, check_model, events, model_body, said
+from .answers import MODELS, PNG, Author, events, model_body
 from .books import Books, Visit
-from .faults import Fault, FaultPlan
+from .faults import NO_FAULT, Fault, FaultPlan, asked_for
 from .limits import Ledger, Refusal
+from .protocol import Json, ProviderError, check_model, said
+from .storage import Storage, Visitor
+from .uploads import Form, is_form, parse_form
 from .wire import HttpRequest, MalformedRequestError, Reply
 
 Headers = tuple[tuple[str, str], ...]
 
 DESK = "/simulator/"
 FIRST_OWN_FAILURE = 500
+BATCHED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations")
+"""Paths of requests that a batch may hold."""
+_NO_ANSWER = frozenset({"hang", "reset", "cut", "html", "empty", "bad-json"})
 PAGE = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>"
 
 
@@ -50,6 +55,7 @@ class Service:
 
     A request is looked at in this order: path, key, body, what is to go wrong with it, limits. Errors of the first
     four are refusals at the door and charge nothing; one that fails behind it, with a 5xx or no answer, was charged.
+    Files, batches and fine-tuning jobs are never charged.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class Service:
         delays: Delays,
         api_keys: Collection[str] | None,
         charge_max_tokens: bool,
+        batch_seconds: float = 0.0,
+        seed: int | None = None,
     ) -> None:
         self.books = books
         self._author = author
@@ -70,6 +78,10 @@ class Service:
         self._delays = delays
         self._api_keys = None if api_keys is None else frozenset(api_keys)
         self._charge_max_tokens = charge_max_tokens
+        self._batch_seconds = batch_seconds
+        self._seed = seed
+        # Belongs to the server's thread; a reset, from any thread, puts an empty one in its place.
+        self._storage = self._empty_storage()
 
     def travel_time(self, request: HttpRequest) -> float:
         """Seconds until the request arrives."""
@@ -82,15 +94,17 @@ class Service:
         """
         if request.path.startswith(DESK):
             return self._at_the_desk(request), None
-        body = _parse(request.body) if request.method == "POST" else {}
+        body, form = _read(request)
         visit = Visit(request, body or {}, now)
+        if form is not None:  # what it says is kept, but no file
+            visit.size -= sum(len(file.content) for file in form.files.values())
         self.books.arrive(visit)
         try:
-            reply = self._post(request, body, visit, int(created)) if request.method == "POST" else self._get(request)
+            reply = self._serve(request, body, form, visit, created)
         except ProviderError as error:
             reply = _json(error.status, error.body, error.headers)
         except Exception as error:  # noqa: BLE001  `answer` is the user's function, and may raise anything
-            reply = _json(500, ProviderError(500, f"The simulated answer failed: {error!r}", "server_error").body)
+            reply = _json(500, _answer_failed(error).body)
         headers = (*reply.headers, *self._limit_headers(now), ("x-request-id", f"req-sim-{visit.number}"))
         return replace(reply, headers=headers), visit
 
@@ -101,16 +115,28 @@ class Service:
         return _json(error.status, ProviderError(error.status, str(error)).body), visit
 
     def reset(self) -> None:
-        """Begin anew: books, window and script."""
+        """Begin anew: books, window and script, and nothing stored."""
         self.books.reset()
         self._plan.forget()
+        self._storage = self._empty_storage()
 
-    def _post(self, request: HttpRequest, body: dict[str, Any] | None, visit: Visit, created: int) -> Reply:
-        path = request.path.removeprefix("/v1")
-        if not self._author.knows(path):
-            raise _no_such_thing(request, "GET" if _is_models(path) else None)
+    def _empty_storage(self) -> Storage:
+        rng = Random(self._seed)  # noqa: S311  chance, no secret
+        return Storage(self._answer_later, BATCHED, self._batch_seconds, rng)
+
+    def _serve(self, request: HttpRequest, body: Json | None, form: Form | None, visit: Visit, created: float) -> Reply:
+        path, storage = request.path.removeprefix("/v1"), self._storage
+        allowed = ("POST",) if self._author.knows(path) else ("GET",) if _is_models(path) else storage.allowed(path)
+        if request.method not in allowed:
+            raise _no_such_thing(request, ", ".join(allowed))
         self._check_key(request)
+        if _is_models(path):
+            return _models(path)
         if body is None:
+            if is_form(request.headers.get("content-type", "")):
+                raise ProviderError(
+                    400, "We could not parse the form of your request: it has to be multipart/form-data."
+                )
             raise ProviderError(400, "We could not parse the JSON body of your request: it has to be an object.")
         try:
             fault = self._plan.choose(request.headers.get("x-simulate"), said(body))
@@ -118,26 +144,57 @@ class Service:
             raise ProviderError(400, str(error), param="simulate") from error
         if fault.kind == "error" and fault.status < FIRST_OWN_FAILURE:
             return self._failure(fault)
-        answer = self._author.write(path, body, visit.number, created)
+        if self._author.knows(path):
+            reply = self._answer_now(request, body, form, visit, int(created), fault)
+        elif fault.kind == "error":
+            return self._failure(fault)
+        else:
+            visitor = Visitor(request.method, path, request.query, body, form, visit.arrived, created)
+            reply = _garbled(storage.reply(visitor), fault)
+        return replace(reply, delay=self._delay(fault))
+
+    def _answer_now(
+        self, request: HttpRequest, body: Json, form: Form | None, visit: Visit, created: int, fault: Fault
+    ) -> Reply:
+        path, files = request.path.removeprefix("/v1"), form.files if form else None
+        answer = self._author.write(path, body, visit.number, created, files)
         if refusal := self.books.admit(answer.reserved if self._charge_max_tokens else answer.tokens, visit.arrived):
             visit.refused = True
             raise _limited(refusal, str(body.get("model")))
         if fault.kind == "error":
             return self._failure(fault)
-        reply = self._success(request, body, _without(answer.body, fault), fault)
-        return replace(reply, delay=self._delay(fault))
+        if isinstance(answer.body, bytes):
+            return _garbled(Reply(200, answer.body, content_type=answer.content_type), fault)
+        said_back = _without(answer.body, fault)
+        for image in said_back["data"] if "created" in said_back and "data" in said_back else ():
+            if "url" in image:
+                image["url"] = f"http://{request.headers.get('host', 'localhost')}{image['url']}"
+        reply = _json(200, said_back)
+        if body.get("stream") and fault.kind != "bad-json":
+            options = body.get("stream_options")
+            usage = isinstance(options, dict) and bool(options.get("include_usage"))
+            if pieces := tuple(events(said_back, include_usage=usage)):
+                reply = Reply(200, events=pieces, content_type="text/event-stream")
+        return _garbled(reply, fault)
 
-    def _get(self, request: HttpRequest) -> Reply:
-        path = request.path.removeprefix("/v1")
-        if request.method != "GET" or not _is_models(path):
-            allowed = "GET" if _is_models(path) else "POST" if self._author.knows(path) else None
-            raise _no_such_thing(request, allowed)
-        self._check_key(request)
-        if path == "/models":
-            return _json(200, {"object": "list", "data": [model_body(model) for model in MODELS]})
-        model = path.removeprefix("/models/")
-        check_model(model)
-        return _json(200, model_body(model))
+    def _answer_later(self, endpoint: str, body: Json, name: str, created: int) -> tuple[int, Json]:
+        """Answer a request of a batch; only what it asks for itself goes wrong with it."""
+        try:
+            fault = asked_for(said(body)) or NO_FAULT
+        except ValueError as error:
+            return 400, ProviderError(400, str(error), param="simulate").body
+        if fault.kind == "error":
+            return fault.status, _error_of(fault).body
+        if fault.kind in _NO_ANSWER:
+            return 500, ProviderError(500, "The request could not be executed.", "server_error").body
+        try:
+            answer = self._author.write(endpoint.removeprefix("/v1"), body, name, created)
+            assert isinstance(answer.body, dict)  # noqa: S101  as at every path that a batch may have
+            return 200, _without(answer.body, fault)
+        except ProviderError as error:
+            return error.status, error.body
+        except Exception as error:  # noqa: BLE001  `answer` is the user's function, and may raise anything
+            return 500, _answer_failed(error).body
 
     def _at_the_desk(self, request: HttpRequest) -> Reply:
         match request.method, request.path.removeprefix(DESK):
@@ -148,7 +205,7 @@ class Service:
                 return _json(200, asdict(self.books.counts()))
             case "GET", "image.png":
                 return Reply(200, PNG, content_type="image/png")
-        error = _no_such_thing(request, None)
+        error = _no_such_thing(request, "")
         return _json(error.status, error.body)
 
     def _check_key(self, request: HttpRequest) -> None:
@@ -165,31 +222,8 @@ class Service:
         return self._delays.before_answer() if fault.latency is None else fault.latency
 
     def _failure(self, fault: Fault) -> Reply:
-        error = ProviderError(fault.status, fault.message, fault.type, code=fault.code)
         headers = () if fault.retry_after is None else _retry_headers(fault.retry_after)
-        return replace(_json(fault.status, error.body, headers), delay=self._delay(fault))
-
-    def _success(self, request: HttpRequest, asked: dict[str, Any], body: dict[str, Any], fault: Fault) -> Reply:
-        if fault.kind in {"hang", "reset"}:
-            return Reply(fault.status, manner=fault.kind)
-        if fault.kind == "html":
-            return Reply(fault.status, PAGE, content_type="text/html; charset=utf-8")
-        if fault.kind == "empty":
-            return Reply(fault.status)
-        for image in body["data"] if "created" in body and "data" in body else ():
-            if "url" in image:
-                image["url"] = f"http://{request.headers.get('host', 'localhost')}{image['url']}"
-        if fault.kind == "bad-json":
-            data = json.dumps(body).encode()
-            return Reply(fault.status, data[: len(data) // 2])
-        reply = _json(fault.status, body)
-        if asked.get("stream") and "choices" in body:
-            options = asked.get("stream_options")
-            usage = isinstance(options, dict) and bool(options.get("include_usage"))
-            reply = Reply(
-                fault.status, events=tuple(events(body, include_usage=usage)), content_type="text/event-stream"
-            )
-        return replace(reply, manner="cut") if fault.kind == "cut" else reply
+        return replace(_json(fault.status, _error_of(fault).body, headers), delay=self._delay(fault))
 
     def _limit_headers(self, now: float) -> Headers:
         standing = self.books.standing(now)
@@ -221,7 +255,18 @@ def go_duration(seconds: float) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
-def _parse(data: bytes) -> dict[str, Any] | None:
+def _read(request: HttpRequest) -> tuple[Json | None, Form | None]:
+    """The body of a request, and the form that it came as; None is no body that can be read."""
+    if request.method != "POST" or not request.body:
+        return {}, None
+    content_type = request.headers.get("content-type", "")
+    if not is_form(content_type):
+        return _parse(request.body), None
+    form = parse_form(content_type, request.body)
+    return (None if form is None else form.described()), form
+
+
+def _parse(data: bytes) -> Json | None:
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -229,31 +274,65 @@ def _parse(data: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def _json(status: int, body: dict[str, Any], headers: Headers = ()) -> Reply:
+def _json(status: int, body: Json, headers: Headers = ()) -> Reply:
     return Reply(status, json.dumps(body).encode(), headers=headers)
+
+
+def _models(path: str) -> Reply:
+    if path == "/models":
+        return _json(200, {"object": "list", "data": [model_body(model) for model in MODELS]})
+    model = path.removeprefix("/models/")
+    check_model(model)
+    return _json(200, model_body(model))
+
+
+def _error_of(fault: Fault) -> ProviderError:
+    return ProviderError(fault.status, fault.message, fault.type, code=fault.code)
+
+
+def _answer_failed(error: Exception) -> ProviderError:
+    return ProviderError(500, f"The simulated answer failed: {error!r}", "server_error")
+
+
+def _garbled(reply: Reply, fault: Fault) -> Reply:
+    """A reply, as a fault leaves it."""
+    match fault.kind:
+        case "hang" | "reset":
+            return Reply(fault.status, manner=fault.kind)
+        case "html":
+            return Reply(fault.status, PAGE, content_type="text/html; charset=utf-8")
+        case "empty":
+            return Reply(fault.status)
+        case "bad-json":
+            return replace(reply, status=fault.status, body=reply.body[: len(reply.body) // 2])
+        case "cut":
+            return replace(reply, status=fault.status, manner="cut")
+    return replace(reply, status=fault.status)
 
 
 def _is_models(path: str) -> bool:
     return path == "/models" or (path.startswith("/models/") and path != "/models/")
 
 
-def _no_such_thing(request: HttpRequest, allowed: str | None) -> ProviderError:
+def _no_such_thing(request: HttpRequest, allowed: str) -> ProviderError:
     if allowed:
         message = f"Not allowed to {request.method} on {request.path} (HINT: it takes {allowed})"
         return ProviderError(405, message, code="method_not_supported", headers=(("allow", allowed),))
     return ProviderError(404, f"Invalid URL ({request.method} {request.path})", code="unknown_url")
 
 
-def _without(body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+def _without(body: Json, fault: Fault) -> Json:
     match fault.kind:
         case "no-usage":
             body.pop("usage", None)
-        case "no-choices" if "choices" in body:
-            body["choices"] = []
+        case "no-choices":
+            body.update({name: [] for name in ("choices", "output", "results") if name in body})
         case "no-content":
             for choice in body.get("choices", ()):
                 if "message" in choice:
                     choice["message"] = {**choice["message"], "content": None}
+            for item in body.get("output", ()):
+                item["content"] = []
     return body
 
 

@@ -1,12 +1,14 @@
 """HTTP/1.1 as far as a simulated provider needs it: requests from pieces of bytes, answers to bytes. No I/O here."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Literal
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 64 * 1024 * 1024
+MAX_UPLOAD = 256 * 1024 * 1024
+"""The most for a path that ends in `/files`."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -16,13 +18,14 @@ _WITHOUT_BODY = {204, 304}
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request; header names are in lower case, the path is without its query."""
+    """One request; header names are in lower case, and the query is what stands behind the path's question mark."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
     keep_alive: bool
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class RequestParser:
     looked at again, so a large body in many small pieces costs no more than in one.
     """
 
-    __slots__ = ("_body", "_buffer", "_head", "_missing", "_searched", "_wants_continue")
+    __slots__ = ("_body", "_buffer", "_head", "_missing", "_most", "_searched", "_wants_continue")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -89,6 +92,7 @@ class RequestParser:
         # Bytes still missing of the body, or of the present chunk with its line end; None before a chunk's size.
         self._missing: int | None = 0
         self._body: bytearray | None = None  # gathered chunks; None where the length was given
+        self._most = MAX_BODY
         self._wants_continue = False
 
     @property
@@ -119,7 +123,7 @@ class RequestParser:
         if body is None:
             return None
         head, self._head, self._body, self._wants_continue = self._head, None, None, False
-        return HttpRequest(head.method, head.path, head.headers, body, head.keep_alive)
+        return replace(head, body=body)
 
     def _read_head(self) -> None:
         buffer = self._buffer
@@ -144,10 +148,11 @@ class RequestParser:
                 raise MalformedRequestError(400, "A header is malformed.")
             name, value = name.lower(), value.strip()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        path = match[2].partition("?")[0]
+        path, _, query = match[2].partition("?")
+        self._most = MAX_UPLOAD if path.endswith("/files") else MAX_BODY
         self._expect_body(headers)
         self._wants_continue = headers.get("expect", "").lower() == "100-continue"
-        self._head = HttpRequest(match[1], path, headers, b"", _keeps_alive(headers, match[3]))
+        self._head = HttpRequest(match[1], path, headers, b"", _keeps_alive(headers, match[3]), query)
 
     def _expect_body(self, headers: dict[str, str]) -> None:
         coding, length = headers.get("transfer-encoding"), headers.get("content-length", "0")
@@ -157,8 +162,8 @@ class RequestParser:
             self._body, self._missing = bytearray(), None
         elif not (length.isascii() and length.isdigit()):
             raise MalformedRequestError(400, "The content-length is no number.")
-        elif len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
-            raise MalformedRequestError(413, f"The body is longer than {MAX_BODY} bytes.")
+        elif len(length) > len(str(self._most)) or int(length) > self._most:
+            raise MalformedRequestError(413, f"The body is longer than {self._most} bytes.")
         else:
             self._missing = int(length)
 
@@ -180,8 +185,8 @@ class RequestParser:
                 size = buffer[: max(end, 0)].partition(b";")[0].strip()
                 if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size):
                     raise MalformedRequestError(400, "A chunk has no size.")
-                if len(body) + int(size, 16) > MAX_BODY:
-                    raise MalformedRequestError(413, f"The body is longer than {MAX_BODY} bytes.")
+                if len(body) + int(size, 16) > self._most:
+                    raise MalformedRequestError(413, f"The body is longer than {self._most} bytes.")
                 if int(size, 16) == 0:
                     return self._take_trailers(body)
                 del buffer[: end + 2]

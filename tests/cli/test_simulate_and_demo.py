@@ -27,7 +27,7 @@ def test_every_option_of_the_provider_reaches_it(monkeypatch, capsys):
     given = {
         "port": 8123, "rpm": 5, "tpm": 6, "window": 7.0, "latency": 0.5, "jitter": 0.25, "arrival-jitter": 0.125,
         "error-rate": 0.1, "rate-limit-rate": 0.11, "hang-rate": 0.12, "reset-rate": 0.13, "bad-json-rate": 0.14,
-        "html-rate": 0.15, "answer": "Yes", "answer-tokens": 3, "seed": 9,
+        "html-rate": 0.15, "answer": "Yes", "answer-tokens": 3, "seed": 9, "batch-seconds": 0.75,
     }  # fmt: skip
     arguments = [text for name, value in given.items() for text in (f"--{name}", str(value))]
     assert main(["simulate", *arguments, "--charge-max-tokens"]) == 0

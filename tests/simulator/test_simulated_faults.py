@@ -194,6 +194,7 @@ def test_faults_by_rate(start, option, statuses):
         {"host": "example.com"},
         {"window": 0},
         {"latency": -1},
+        {"batch_seconds": -1},
         {"jitter": float("inf")},
         {"requests_per_minute": 0},
         {"tokens_per_minute": 1.5},

@@ -24,7 +24,7 @@ PIPELINED = (
     b"GET /e HTTP/1.0\r\n\r\n"
 )
 PARSED = [
-    HttpRequest("POST", "/v1/chat", {"host": "a", "content-length": "5"}, b"hello", keep_alive=True),
+    HttpRequest("POST", "/v1/chat", {"host": "a", "content-length": "5"}, b"hello", keep_alive=True, query="x=1"),
     HttpRequest("GET", "/", {"x-one": "1, 2", "connection": "close"}, b"", keep_alive=False),
     HttpRequest("POST", "/c", {"transfer-encoding": "chunked"}, b"abc0123456789", keep_alive=True),
     HttpRequest("POST", "/d", {"transfer-encoding": "chunked"}, b"", keep_alive=True),
