@@ -11,13 +11,18 @@ if TYPE_CHECKING:
     from llm_api_client.api_client import APIClient as APIClient
     from llm_api_client.api_tracker import APIUsageTracker as APIUsageTracker
     from llm_api_client.api_tracker import StatusTracker as StatusTracker
+    from llm_api_client.async_client import AsyncAPIClient as AsyncAPIClient
     from llm_api_client.call.retry import RetryPolicy as RetryPolicy
     from llm_api_client.catalog import ModelInfo as ModelInfo
     from llm_api_client.errors import APICallException as APICallException
     from llm_api_client.errors import LLMAPIClientError as LLMAPIClientError
+    from llm_api_client.jobs import BatchJob as BatchJob
+    from llm_api_client.jobs import FineTuningJob as FineTuningJob
     from llm_api_client.prepare.build import chat_requests as chat_requests
+    from llm_api_client.record.cache import ResponseCache as ResponseCache
     from llm_api_client.record.frame import results_to_frame as results_to_frame
     from llm_api_client.records import Result as Result
+    from llm_api_client.responses import ChatMessage as ChatMessage
     from llm_api_client.run.estimate import Estimate as Estimate
     from llm_api_client.simulator import SimulatedProvider as SimulatedProvider
 
@@ -25,10 +30,15 @@ _HOMES = {
     "APICallException": "errors",
     "APIClient": "api_client",
     "APIUsageTracker": "api_tracker",
+    "AsyncAPIClient": "async_client",
+    "BatchJob": "jobs",
+    "ChatMessage": "responses",
     "Estimate": "run.estimate",
+    "FineTuningJob": "jobs",
     "LLMAPIClientError": "errors",
     "ModelInfo": "catalog",
     "RateLimit": "admit.rates",
+    "ResponseCache": "record.cache",
     "Result": "records",
     "RetryPolicy": "call.retry",
     "SimulatedProvider": "simulator",
@@ -41,10 +51,15 @@ __all__ = [
     "APICallException",
     "APIClient",
     "APIUsageTracker",
+    "AsyncAPIClient",
+    "BatchJob",
+    "ChatMessage",
     "Estimate",
+    "FineTuningJob",
     "LLMAPIClientError",
     "ModelInfo",
     "RateLimit",
+    "ResponseCache",
     "Result",
     "RetryPolicy",
     "SimulatedProvider",

@@ -13,6 +13,35 @@ from llm_api_client.errors import AnswerValidationError
 from llm_api_client.records import Attempt, Kind, Usage
 
 PERCENTILES = (50, 75, 90, 95, 99, 99.9)
+MOST_MODELS = 1_000
+"""Models that are summed up each by itself; what comes beyond is summed up as `OTHERS`."""
+OTHERS = "others"
+UNKNOWN = "unknown"
+"""The provider or the model of calls that name none."""
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What the calls of one provider to one model came to."""
+
+    requests: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+
+    def add(self, other: "_Sum") -> None:
+        self.requests += other.requests
+        self.tokens += other.tokens
+        self.cost += other.cost
+        self.unpriced += other.unpriced
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "tokens": self.tokens,
+            "cost": self.cost,
+            "unpriced_requests": self.unpriced,
+        }
 
 
 @dataclass(slots=True)
@@ -55,6 +84,10 @@ class APIUsageTracker:
         self._unmeasured = 0
         self._replayed = 0
         self._replayed_cost = 0.0
+        self._hits = 0
+        self._saved_cost = 0.0
+        # By provider and model.
+        self._sums: dict[tuple[str, str], _Sum] = {}
         # 8 bytes a call: exact percentiles of a million calls take 8 MB.
         self._response_times = array("d")
         self._status = StatusTracker()
@@ -64,10 +97,10 @@ class APIUsageTracker:
         with self._lock:
             # An answer that failed the caller's validation is an answer: it took its time, and is paid for.
             if attempt.verdict.kind is Kind.ANSWERED or isinstance(attempt.verdict.error, AnswerValidationError):
-                self._answered(attempt.usage, attempt.cost, attempt.latency)
+                self._answered(attempt.usage, attempt.cost, attempt.latency, attempt.provider, attempt.model)
                 return
             if attempt.usage is not None:
-                self._spent(attempt.usage, attempt.cost)
+                self._spent(attempt.usage, attempt.cost, attempt.provider, attempt.model)
             if attempt.verdict.kind is Kind.RATE_LIMITED:
                 self._status.num_rate_limit_errors += 1
             elif getattr(attempt.verdict.error, "status_code", 0):
@@ -98,13 +131,25 @@ class APIUsageTracker:
             self._replayed += 1
             self._replayed_cost += cost or 0.0
 
-    def _answered(self, usage: Usage | None, cost: float | None, latency: float) -> None:
+    def record_cache_hit(self, cost: float | None) -> None:
+        """Count an answer that came from the cache, and what it cost when it was asked for."""
+        with self._lock:
+            self._hits += 1
+            self._saved_cost += cost or 0.0
+
+    def _answered(
+        self, usage: Usage | None, cost: float | None, latency: float, provider: str | None, model: str | None
+    ) -> None:
         self._response_times.append(latency)
         if usage is None:
             self._unmeasured += 1
-        self._spent(usage, cost)
+        self._spent(usage, cost, provider, model, answers=1)
 
-    def _spent(self, usage: Usage | None, cost: float | None) -> None:
+    def _spent(
+        self, usage: Usage | None, cost: float | None, provider: str | None, model: str | None, *, answers: int = 0
+    ) -> None:
+        tokens = 0 if usage is None else usage.total_tokens
+        self._sum_of(provider, model).add(_Sum(answers, tokens, cost or 0.0, int(cost is None)))
         if usage is not None:
             self._prompt_tokens += usage.prompt_tokens
             self._completion_tokens += usage.completion_tokens
@@ -112,6 +157,12 @@ class APIUsageTracker:
             self._unpriced += 1
         else:
             self._cost += cost
+
+    def _sum_of(self, provider: str | None, model: str | None) -> _Sum:
+        key = provider or UNKNOWN, model or UNKNOWN
+        if key not in self._sums and len(self._sums) >= MOST_MODELS:
+            key = OTHERS, OTHERS
+        return self._sums.setdefault(key, _Sum())
 
     @property
     def total_cost(self) -> float:
@@ -152,6 +203,43 @@ class APIUsageTracker:
     def replayed_cost(self) -> float:
         """US dollars that the replayed answers cost the runs that asked for them; not spent again."""
         return self._replayed_cost
+
+    @property
+    def num_cache_hits(self) -> int:
+        """Answers that came from the cache. They are in no other total of calls, tokens, times or cost."""
+        return self._hits
+
+    @property
+    def saved_cost(self) -> float:
+        """US dollars that the answers from the cache cost when they were asked for; not spent again."""
+        return self._saved_cost
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """What was spent, in all and by provider and by model, as plain data.
+
+        `total_requests` are answered calls, as `num_api_calls`; `tokens` are those of prompts and answers together.
+        """
+        with self._lock:
+            sums = [(provider, model, replace(each)) for (provider, model), each in self._sums.items()]
+            totals = {
+                "total_requests": len(self._response_times),
+                "total_tokens": self._prompt_tokens + self._completion_tokens,
+                "prompt_tokens": self._prompt_tokens,
+                "completion_tokens": self._completion_tokens,
+                "total_cost": self._cost,
+                "unpriced_requests": self._unpriced,
+            }
+        by_provider: dict[str, _Sum] = {}
+        by_model: dict[str, _Sum] = {}
+        for provider, model, each in sums:
+            by_provider.setdefault(provider, _Sum()).add(each)
+            by_model.setdefault(model, _Sum()).add(each)
+        return {
+            **totals,
+            "by_provider": {name: each.shown() for name, each in by_provider.items()},
+            "by_model": {name: each.shown() for name, each in by_model.items()},
+        }
 
     @property
     def status(self) -> StatusTracker:
@@ -203,14 +291,19 @@ class APIUsageTracker:
                 f"Number of responses: {len(times)}",
             ]
             unpriced, unmeasured = self._unpriced, self._unmeasured
-            replayed, saved = self._replayed, self._replayed_cost
+            replayed, replayed_cost = self._replayed, self._replayed_cost
+            hits, saved = self._hits, self._saved_cost
         if times:
             lines += [
                 f"Mean response time: {sum(times) / len(times):.2f} seconds",
                 f"Response time at 99th percentile: {_percentile(times, 99):.3f} seconds",
             ]
         if replayed:
-            lines.append(f"Answers from the checkpoint: {replayed}, which cost ${saved:.2f} when they were asked")
+            lines.append(
+                f"Answers from the checkpoint: {replayed}, which cost ${replayed_cost:.2f} when they were asked"
+            )
+        if hits:
+            lines.append(f"Answers from the cache: {hits}, which saved ${saved:.2f}")
         if unpriced:
             lines.append(f"Calls with unknown price, not in the cost: {unpriced}")
         if unmeasured:
@@ -238,7 +331,13 @@ class APIUsageTracker:
         taken = end_time - start_time  # type: ignore[operator]  # LiteLLM passes two of a kind
         latency = taken.total_seconds() if isinstance(taken, timedelta) else float(taken)
         with self._lock:
-            self._answered(usage, None if cost is None else float(cost), latency)
+            self._answered(
+                usage,
+                None if cost is None else float(cost),
+                latency,
+                _name(kwargs.get("custom_llm_provider")),
+                _name(kwargs.get("model")),
+            )
 
     def set_up_litellm_cost_tracking(self) -> None:
         """Count LiteLLM calls made outside any client too. Adds a callback to LiteLLM's, and removes none."""
@@ -247,6 +346,10 @@ class APIUsageTracker:
     def _times(self) -> list[float]:
         with self._lock:
             return self._response_times.tolist()
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _percentile(ordered: list[float], percentile: float) -> float:

@@ -155,6 +155,10 @@ class BatchInterruptedError(LLMAPIClientError):
         self.in_flight = in_flight
 
 
+class RequestCancelledError(LLMAPIClientError):
+    """Its future was cancelled before it was sent."""
+
+
 class BudgetExceededError(LLMAPIClientError):
     """The money that `max_cost` allows could not pay for it; it was not sent, and can be asked again later."""
 

@@ -1,11 +1,12 @@
 """The frozen nouns that travel the road: what each station hands to the next."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from llm_api_client.errors import LLMAPIClientError
+from llm_api_client.operations import CHAT, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Prepared:
         provider: LiteLLM's name of the provider, or None if it knows none.
         longest_answer: The most tokens that all the answers can have, by the request's bound or the model's; None if
             neither is known.
+        operation: What is asked for.
     """
 
     params: Mapping[str, Any]
@@ -53,6 +55,21 @@ class Prepared:
     max_answer_tokens: int | None
     provider: str | None = None
     longest_answer: int | None = None
+    operation: Operation = CHAT
+
+
+UNDER_WAY: Any = object()
+"""What beginning a call gives where its end is told later, to an `Arrived`."""
+
+Arrived = Callable[[Callable[[], Any], bool], None]
+"""Is told that a call has ended, in any thread: what gives its answer or raises, and whether that takes no time."""
+
+Begin = Callable[["Prepared", Mapping[str, Any], Callable[[], None], Arrived], Callable[[], Any] | None]
+"""Begins a call of what was prepared, with the parameters to send, what to call when it leaves, and an `Arrived`.
+
+It never waits. It gives None for a call that is under way; otherwise what performs it in a thread: that gives the
+answer, raises, or gives `UNDER_WAY`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +130,7 @@ class Attempt:
         cost: US dollars, or None where the price is unknown.
         response: The answer, or None.
         parsed: What `validate` made of the answer.
+        provider: LiteLLM's name of the provider, or None if it knows none.
     """
 
     model: str
@@ -122,6 +140,7 @@ class Attempt:
     cost: float | None = None
     response: Any = None
     parsed: Any = None
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +174,8 @@ class Result:
         parsed: What `validate` made of the answer; None without.
         replayed: Whether the answer came from a checkpoint: attempts, latency, cost and usage are then those of the
             run that paid for it.
+        cached: Whether the answer came from the client's cache; likewise.
+        provider: LiteLLM's name of the provider, or None if it knows none, or no call was made.
     """
 
     index: int
@@ -169,6 +190,8 @@ class Result:
     model: str | None = None
     parsed: Any = None
     replayed: bool = False
+    cached: bool = False
+    provider: str | None = None
 
     @property
     def content(self) -> str | None:
@@ -177,9 +200,29 @@ class Result:
 
 
 def content_of(response: Any) -> str | None:
-    """Text of an answer's first choice, or None where there is none."""
+    """Text of an answer: its first choice's, or what was transcribed; None where there is none."""
     try:
         content = response.choices[0].message.content
     except (AttributeError, IndexError, TypeError):
-        return None
+        content = _other_text(response)
     return content if isinstance(content, str) else None
+
+
+def _other_text(response: Any) -> Any:
+    """The text of what is no chat: a completion, a transcription, an answer of OpenAI's Responses."""
+    try:
+        choices = getattr(response, "choices", None)
+        return choices[0].text if choices else getattr(response, "output_text", getattr(response, "text", None))
+    except (AttributeError, IndexError, TypeError):
+        return None
+
+
+_REQUEST_ID_HEADERS = ("llm_provider-x-request-id", "llm_provider-request-id", "x-request-id", "request-id")
+
+
+def request_id_of(response: Any) -> str | None:
+    """The provider's id of the request that an answer is to, or None where it gave none."""
+    hidden = getattr(response, "_hidden_params", None)
+    headers = hidden.get("additional_headers") if isinstance(hidden, Mapping) else None
+    found = [headers.get(name) for name in _REQUEST_ID_HEADERS] if isinstance(headers, Mapping) else []
+    return next((value for value in found if isinstance(value, str) and value), None)

@@ -81,6 +81,8 @@ def _masked_within(value: Any, depth: int, secrets: set[str] | None) -> Any:
         }
     if isinstance(value, (list, tuple)):
         return [_masked_within(item, depth + 1, secrets) for item in value]
+    if isinstance(value, (bytes, bytearray)):
+        return f"<{len(value)} bytes>"
     return scrubbed(value, secrets) if secrets is not None and isinstance(value, str) else value
 
 

@@ -27,6 +27,7 @@ LOCAL = {
     "AdmissionTimeoutError": LLMAPIClientError,
     "BatchTimeoutError": LLMAPIClientError,
     "BatchInterruptedError": LLMAPIClientError,
+    "RequestCancelledError": LLMAPIClientError,
     "BudgetExceededError": LLMAPIClientError,
     "AnswerValidationError": LLMAPIClientError,
     "CheckpointError": LLMAPIClientError,

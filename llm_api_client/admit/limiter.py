@@ -10,7 +10,7 @@ from math import inf
 from threading import RLock
 
 from llm_api_client.admit.pace import Pace, Throttle
-from llm_api_client.admit.rates import AXES, MINUTE, Axis, Charge, RateLimit
+from llm_api_client.admit.rates import AXES, MINUTE, Axis, Charge, RateLimit, axis_of
 from llm_api_client.admit.window import SlidingWindow
 from llm_api_client.clock import Clock
 from llm_api_client.errors import ClientClosedError
@@ -118,14 +118,14 @@ class _Gauge:
 
     __slots__ = ("_configured", "axis", "field", "pace", "window")
 
-    def __init__(self, field: str, limit: int) -> None:
-        axis = AXES[field]
+    def __init__(self, field: str, limit: int, minute: float, *, paced: bool) -> None:
+        axis = axis_of(field, minute)
         self._configured = limit
         self.field = field
         self.axis = axis
         self.window = SlidingWindow(limit, axis.span + SKEW)
         # A day's limit is for spending as fast as the minute's allows; only a minute's is spread.
-        self.pace = Pace(*_rate_and_burst(axis, limit)) if axis.span <= MINUTE else None
+        self.pace = Pace(*_rate_and_burst(axis, limit)) if paced and axis.span <= MINUTE else None
 
     def lower_to(self, limit: int | None) -> bool:
         """Keep to `limit` where it is below the configured one, None takes that back. Returns whether it changes."""
@@ -146,9 +146,15 @@ class Limiter:
     """Admits requests within a `RateLimit`: the hard law is the sliding window, on top of it goes an even pace.
 
     Waiting costs no thread: an asker that must wait has a `Place` in line and is woken when its turn may have come.
+
+    Args:
+        limit: What is admitted.
+        clock: Tells the time.
+        minute: How many seconds the limit's minutes have.
+        paced: Whether there is a pace; without, a whole window's worth may go at once.
     """
 
-    def __init__(self, limit: RateLimit, clock: Clock) -> None:
+    def __init__(self, limit: RateLimit, clock: Clock, *, minute: float = MINUTE, paced: bool = True) -> None:
         self.limit = limit
         self._clock = clock
         # The lock guards everything below, and the states of places and reservations. Nothing is called under it
@@ -156,7 +162,7 @@ class Limiter:
         # what it finds may be an abandoned batch, whose last act is to leave the line.
         self._lock = RLock()
         limits = ((field, getattr(limit, field)) for field in AXES)
-        self._gauges = [_Gauge(field, int(value)) for field, value in limits if value is not None]
+        self._gauges = [_Gauge(field, int(value), minute, paced=paced) for field, value in limits if value is not None]
         self._line: deque[Place] = deque()
         self._paused_until = -inf
         self._throttle = Throttle()
@@ -179,6 +185,14 @@ class Limiter:
     def tokens_are_scarce(self) -> bool:
         """Whether half of a limit on tokens is used, so that a request's size should be known exactly."""
         return any(not gauge.axis.requests and 2 * gauge.window.used >= gauge.window.limit for gauge in self._gauges)
+
+    def used(self) -> dict[str, int]:
+        """What counts now, by the fields of `RateLimit` that are limited."""
+        with self._lock:
+            now = self._clock.now()
+            for gauge in self._gauges:
+                gauge.window.expire(now)
+            return {gauge.field: gauge.window.used for gauge in self._gauges}
 
     def room_for_answer(self, prompt_tokens: int) -> int | None:
         """The longest answer that could ever be reserved beside such a prompt; None if nothing limits it."""

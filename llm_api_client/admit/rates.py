@@ -1,6 +1,6 @@
 """What a limit is: how much of what may go in how long."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from llm_api_client.errors import ConfigurationError
 from llm_api_client.records import Usage
@@ -92,3 +92,11 @@ AXES = {
     "tokens_per_day": Axis("tokens per day", DAY, prompt=1, answer=1),
 }
 """What each field of `RateLimit` counts."""
+
+
+def axis_of(field: str, minute: float = MINUTE) -> Axis:
+    """What a field of `RateLimit` counts, where what it calls a minute is `minute` seconds long."""
+    axis = AXES[field]
+    if axis.span != MINUTE or minute == MINUTE:
+        return axis
+    return replace(axis, name=axis.name.replace("per minute", f"per {minute:g} s"), span=minute)

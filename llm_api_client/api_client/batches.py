@@ -27,10 +27,11 @@ class Batches:
         requests: Iterable[Mapping[str, Any]],
         *,
         max_workers: int | None = None,
+        endpoint: str = "chat",
         sanitize: bool = True,
         timeout: float | None = None,
         return_exceptions: bool = False,
-        on_result: Callable[[Result], None] | None = None,
+        on_result: Callable[[Result], Any] | None = None,
         validate: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
         max_cost: float | None = None,
@@ -41,8 +42,11 @@ class Batches:
         reason is in `failures`, in `history`, and, with `return_exceptions`, in the slot itself.
 
         Args:
-            requests: One dict for each call, with `model`, `messages` and whatever else LiteLLM's `completion` takes.
+            requests: One dict for each call, with `model`, `messages` and whatever else LiteLLM's `completion` takes;
+                or, for another `endpoint`, what LiteLLM's function for that takes.
             max_workers: Most calls in flight at once in this batch. Left out, the client's.
+            endpoint: What is asked for: "chat", "completion", "embeddings", "responses", "moderation", "image",
+                "speech", "transcription" or "rerank". A request's own "endpoint" wins.
             sanitize: Whether to drop parameters that the model does not take, and to truncate the messages to its
                 context window.
             timeout: Longest time for the whole batch in seconds. When it ends, nothing further is started, what was
@@ -69,6 +73,7 @@ class Batches:
             on_result=on_result,
             max_retries=0,
             max_workers=max_workers,
+            endpoint=endpoint,
             sanitize=sanitize,
             timeout=timeout,
             validate=validate,
@@ -82,10 +87,11 @@ class Batches:
         *,
         max_retries: int = 2,
         max_workers: int | None = None,
+        endpoint: str = "chat",
         sanitize: bool = True,
         timeout: float | None = None,
         return_exceptions: bool = False,
-        on_result: Callable[[Result], None] | None = None,
+        on_result: Callable[[Result], Any] | None = None,
         validate: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
         max_cost: float | None = None,
@@ -101,6 +107,7 @@ class Batches:
             on_result=on_result,
             max_retries=max_retries,
             max_workers=max_workers,
+            endpoint=endpoint,
             sanitize=sanitize,
             timeout=timeout,
             validate=validate,
@@ -115,6 +122,7 @@ class Batches:
         ordered: bool = False,
         max_retries: int = 2,
         max_workers: int | None = None,
+        endpoint: str = "chat",
         sanitize: bool = True,
         timeout: float | None = None,
         validate: Any = None,
@@ -133,6 +141,7 @@ class Batches:
                 longer.
             max_retries: Further attempts for a request that failed in a way that may pass.
             max_workers: As for `make_requests`.
+            endpoint: As for `make_requests`.
             sanitize: As for `make_requests`.
             timeout: Longest time in seconds. When it ends, what was read of the input has its results, the rest is not
                 read, and `BatchTimeoutError` is raised.
@@ -147,21 +156,24 @@ class Batches:
             Exception: Whatever reading `requests` raises, after the results of those before.
         """
         self._check_open()
-        progress = Progress(length_hint(check_requests(requests)) or None, wanted=self._progress)
-        batch = self._batch(
-            requests,
-            progress,
-            keep=self.history.append if self.history.limit is not None else _forget,
+        return self._stream(
+            check_requests(requests),
+            length_hint(requests) or None,
             ordered=ordered,
-            whole=False,
             max_retries=max_retries,
             max_workers=max_workers,
+            endpoint=endpoint,
             sanitize=sanitize,
             timeout=timeout,
             validate=validate,
             checkpoint=checkpoint,
             max_cost=max_cost,
         )
+
+    def _stream(self, requests: Iterable[Any], total: int | None, **options: Any) -> Generator[Result]:
+        progress = Progress(total, wanted=self._progress)
+        keep = self.history.append if self.history.limit is not None else _forget
+        batch = self._begun(self._batch(requests, progress, keep=keep, whole=False, **options))
         return stream(batch, progress.close)
 
     def _in_slots(
@@ -169,7 +181,7 @@ class Batches:
         requests: Iterable[Mapping[str, Any]],
         *,
         return_exceptions: bool,
-        on_result: Callable[[Result], None] | None,
+        on_result: Callable[[Result], Any] | None,
         **options: Any,
     ) -> list[Any]:
         self._check_open()
@@ -177,12 +189,16 @@ class Batches:
         progress = Progress(len(requests), wanted=self._progress)
         slots = Slots(len(requests), return_exceptions=return_exceptions, on_result=on_result)
         try:
-            slots.fill(self._batch(requests, progress, keep=self.history.append, **options))
+            slots.fill(self._begun(self._batch(requests, progress, keep=self.history.append, **options)))
         finally:
             progress.close()
             self.failures = slots.failures
             log_summary(len(requests), slots.failures)
         return slots.answers
+
+    def _begun(self, batch: Batch) -> Batch:
+        """A batch that is about to run in this thread. Who may have to interrupt it from another notes it here."""
+        return batch
 
 
 def _forget(_: Result) -> None:

@@ -2,39 +2,53 @@
 
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Self
 
 from llm_api_client.admit.answers import AnswerLengths
 from llm_api_client.admit.budget import Budget
 from llm_api_client.admit.limits import Limits
 from llm_api_client.admit.rates import RateLimit
+from llm_api_client.api_client.account import Account
 from llm_api_client.api_client.batches import Batches
+from llm_api_client.api_client.jobs import Jobs
 from llm_api_client.api_client.offline import Offline
 from llm_api_client.api_client.options import check_positive
+from llm_api_client.api_client.raw import RawHTTP
+from llm_api_client.api_client.singles import Singles
 from llm_api_client.api_tracker import APIUsageTracker
 from llm_api_client.call import litellm_door
+from llm_api_client.call.http_door import HTTPDoor
 from llm_api_client.call.retry import RetryPolicy
 from llm_api_client.call.sender import Sender, Transport
 from llm_api_client.call.validation import validation
 from llm_api_client.catalog import Catalog
 from llm_api_client.clock import Clock, SystemClock
-from llm_api_client.errors import ClientClosedError
+from llm_api_client.errors import ClientClosedError, ConfigurationError, InvalidInputError
+from llm_api_client.operations import Operation, operation_named
 from llm_api_client.prepare.preparer import Preparer
+from llm_api_client.record.cache import ResponseCache
 from llm_api_client.record.history import History
 from llm_api_client.records import Result
 from llm_api_client.run.batch import GRACE_SECONDS, Batch
 from llm_api_client.run.defaults import Defaults
-from llm_api_client.run.journey import Road
+from llm_api_client.run.intake import Numbered
 from llm_api_client.run.keeping import opened
 from llm_api_client.run.late import LateCalls
 from llm_api_client.run.progress import Progress
 from llm_api_client.run.purse import Purse
+from llm_api_client.run.raw import RawPreparer
+from llm_api_client.run.road import Road
+from llm_api_client.run.streaming import Reader, Streams
+from llm_api_client.run.submissions import Submissions
+
+RAW_TIMEOUT = 60.0
+"""Seconds for a plain HTTP request where the client has no `request_timeout`."""
 
 _WORKERS_PER_CPU = 20
 
 
-class APIClient(Batches, Offline):
+class APIClient(Batches, Singles, Offline, RawHTTP, Account, Jobs):
     """Sends lists of requests to LLM providers through LiteLLM: concurrently, within limits, each with its reason.
 
     A client may be used from several threads at once; its limits hold for all of them together. Clients share nothing.
@@ -66,6 +80,8 @@ class APIClient(Batches, Offline):
             perform every request. "direct" is "auto", and says once per model in the log what goes through LiteLLM.
         checkpoint: File in which every answer is kept before it is handed out: a request that it has an answer to is
             not sent again. Made if it is not there. A batch may name another.
+        cache: Answers to give again to requests that are exactly the same, instead of asking. It may be shared by
+            several clients, and is not closed with this one.
         max_cost: US dollars that all calls of this client may cost together. Each is admitted only if its worst case
             fits; what does not fails with `BudgetExceededError`. None for no bound.
         allow_unpriced: Whether, under a `max_cost`, calls may go whose price is unknown; they count as nothing.
@@ -97,6 +113,7 @@ class APIClient(Batches, Offline):
         retry: RetryPolicy | None = None,
         transport: Transport = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
+        cache: ResponseCache | None = None,
         max_cost: float | None = None,
         allow_unpriced: bool = False,
         on_context_overflow: Literal["truncate", "error", "ignore"] = "truncate",
@@ -146,12 +163,20 @@ class APIClient(Batches, Offline):
             transport=transport,
             is_replaced=lambda: self.api_call is not made_with,
         )
+        self._base_url = base_url
+        self._http = HTTPDoor(timeout=request_timeout or RAW_TIMEOUT)
+        self._raw = RawPreparer(litellm_door.provider_of)
+        self._submissions = Submissions(self._submitted, self._clock)
+        self._streams = Streams()
         self._retry = retry or RetryPolicy()
         self._progress = progress
         self._budget = None if max_cost is None else Budget(max_cost)
         self._allow_unpriced = allow_unpriced
         self._late = LateCalls()
         self._closed = False
+        self._cache = cache
+        if cache is not None:
+            cache.bind(litellm_door.revive)
         self._store = None if checkpoint is None else opened(checkpoint, litellm_door.revive)
 
     @classmethod
@@ -197,11 +222,14 @@ class APIClient(Batches, Offline):
         if self._closed:
             return
         self._closed = True
+        self._streams.close()
+        self._submissions.close()
         self._limits.close()
         self._late.wait(patience)
         if self._store is not None:
             self._store.close()
         self._sender.close()
+        self._http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -232,14 +260,18 @@ class APIClient(Batches, Offline):
         *,
         keep: Callable[[Result], None],
         max_retries: int,
-        max_workers: int | None,
-        sanitize: bool,
-        timeout: float | None,
-        validate: Any,
-        checkpoint: str | os.PathLike[str] | None,
-        max_cost: float | None,
+        max_workers: int | None = None,
+        endpoint: str = "chat",
+        sanitize: bool = True,
+        timeout: float | None = None,
+        validate: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        max_cost: float | None = None,
         ordered: bool = False,
         whole: bool = True,
+        reader: Reader | None = None,
+        numbered: Iterator[Numbered] | None = None,
+        may_start: Callable[[int], bool] = lambda _: True,
     ) -> Batch:
         check_positive("max_retries", max_retries, whole=True, zero=True)
         check_positive("max_workers", max_workers, whole=True)
@@ -248,10 +280,11 @@ class APIClient(Batches, Offline):
         budget = self._budget if max_cost is None else Budget(max_cost, within=self._budget)
         self._defaults.renew_keys()
         road = Road(
-            preparer=self._preparer,
+            preparer=self._preparer.asking_for(_operation(endpoint)),
             limits=self._limits,
             answers=self._answers,
-            send=self._sender,
+            begin=self._sender.begin if reader is None else self._sender.streaming(reader),
+            needs_threads=self._sender.needs_threads,
             price=litellm_door.price,
             retry=self._retry,
             tracker=self.tracker,
@@ -263,6 +296,9 @@ class APIClient(Batches, Offline):
             max_delay=self.max_delay_seconds,
             validation=None if validate is None else validation(validate, litellm_door.strict_schema),
             purse=None if budget is None else Purse(budget, litellm_door.price, allow_unpriced=self._allow_unpriced),
+            cache=self._cache,
+            may_start=may_start if reader is None else reader.may_start,
+            has_spoken=bool if reader is None else reader.has_spoken,
         )
         # The last that can fail: a checkpoint that is opened is closed by its batch.
         store = self._store if checkpoint is None else opened(checkpoint, litellm_door.revive)
@@ -280,4 +316,12 @@ class APIClient(Batches, Offline):
             late=self._late,
             ordered=ordered,
             whole=whole,
+            numbered=numbered,
         )
+
+
+def _operation(endpoint: str) -> Operation:
+    try:
+        return operation_named(endpoint)
+    except InvalidInputError as fault:
+        raise ConfigurationError(fault.message) from None

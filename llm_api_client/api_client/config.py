@@ -17,6 +17,7 @@ from llm_api_client.call.retry import RetryPolicy
 from llm_api_client.call.sender import Transport
 from llm_api_client.errors import ConfigurationError
 from llm_api_client.prepare.preparer import Overflow
+from llm_api_client.record.cache import ResponseCache
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ _OPTIONS = {
     "request_timeout": _AMOUNT,
     "models": _TABLE,
     "retry": _TABLE,
+    "cache": _TABLE,
     "transport": replace(_TEXT, choices=get_args(Transport)),
     "checkpoint": _TEXT,
     "max_cost": _AMOUNT,
@@ -69,6 +71,7 @@ _OPTIONS = {
 }
 _LIMITS = {field.name: _COUNT for field in fields(RateLimit)}
 _MODEL = {**_LIMITS, "api_key": _TEXT, "base_url": _TEXT, "request_timeout": _AMOUNT, "parameters": _TABLE}
+_CACHE = {"path": _TEXT, "ttl": _NUMBER, "max_entries": _COUNT, "max_bytes": _COUNT}
 _RETRY = {field.name: _NUMBER for field in fields(RetryPolicy)}
 
 _GROQ = {
@@ -178,6 +181,11 @@ def _options(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = _values(data, "", _OPTIONS)
     if "checkpoint" in options:
         options["checkpoint"] = folder / options["checkpoint"]
+    if "cache" in options:
+        cache = _values(options["cache"], "cache", _CACHE)
+        if "path" in cache:
+            cache["path"] = folder / cache["path"]
+        options["cache"] = _made(ResponseCache, "cache", cache)
     if "retry" in options:
         options["retry"] = _made(RetryPolicy, "retry", _values(options["retry"], "retry", _RETRY))
     models = {

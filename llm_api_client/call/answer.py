@@ -1,7 +1,7 @@
 """What an answer used and cost, read from the answer itself."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_api_client.records import Usage
@@ -14,9 +14,9 @@ _LIMIT_HEADERS = {
 
 def usage_of(response: Any) -> Usage | None:
     """Tokens that the provider reports, or None if it reports none. LiteLLM fills zeros in where none came."""
-    usage = getattr(response, "usage", None)
-    prompt = _whole(getattr(usage, "prompt_tokens", None))
-    completion = _whole(getattr(usage, "completion_tokens", None))
+    usage = _part(response, "usage")
+    prompt = _whole(_part(usage, "prompt_tokens")) or _whole(_part(usage, "input_tokens"))
+    completion = _whole(_part(usage, "completion_tokens")) or _whole(_part(usage, "output_tokens"))
     return Usage(prompt, completion) if prompt or completion else None
 
 
@@ -50,6 +50,10 @@ def limits_of(response: Any) -> dict[str, int]:
         return {}
     named = ((field, str(headers.get(header, ""))) for field, header in _LIMIT_HEADERS.items())
     return {field: int(value) for field, value in named if value.isdecimal() and int(value) > 0}
+
+
+def _part(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
 def _whole(value: Any) -> int:

@@ -371,6 +371,10 @@ def _tells(link: BaseException, secrets: Collection[str]) -> bool:
 
 
 def forget_frames(raised: BaseException) -> None:
-    """Drop the tracebacks of an exception and of those behind it, and with them all that their frames hold."""
+    """Drop the tracebacks of an exception and of those behind it, and with them all that their frames hold.
+
+    What was heard goes too: by then it was read, is as long as it was, and may repeat a secret.
+    """
     for link in chain_of(raised):
         link.__traceback__ = None
+        getattr(link, "__dict__", {}).pop(_ATTRIBUTE, None)

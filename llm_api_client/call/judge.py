@@ -29,6 +29,7 @@ _CONTEXT = frozenset({"context_length_exceeded", "string_above_max_length"})
 _CONTENT = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 _RATE = frozenset({"RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceeded"})
 _SPENT = "You exceeded your current quota"
+_CONTENTS = ("choices", "data", "results")
 _RETRYABLE = frozenset({408, 409, 425})
 
 
@@ -66,11 +67,12 @@ def judge_failure(failure: Failure, where: Where, secrets: Collection[str] = ())
 
 
 def judge_answer(response: Any, where: Where) -> Verdict:
-    """An answer is one that has choices, or that is none of a chat's."""
-    choices = getattr(response, "choices", response)
-    if response is not None and not (isinstance(choices, list) and not choices):
-        return Verdict(Kind.ANSWERED)
-    what = "with nothing" if response is None else "without any choices"
+    """An answer is whatever has something in it: choices, data, results; or is made otherwise."""
+    if response is not None:
+        missing = next((name for name in _CONTENTS if getattr(response, name, None) == []), None)
+        if missing is None:
+            return Verdict(Kind.ANSWERED)
+    what = "with nothing" if response is None else f"without any {missing}"
     message = (
         f"200 from {where} for model {where.model}: it answered {what}. Some servers do so when overloaded; "
         "if every request fails like this, check base_url."
@@ -91,6 +93,9 @@ def _classify(  # noqa: C901, PLR0912  a table of cases
         return Kind.TRANSIENT, RequestTimeoutError, cure
     if failure.network:
         return Kind.TRANSIENT, NetworkError, "Check base_url, the network, and that the server runs."
+    if 300 <= failure.status < 400:
+        cure = "The server sends it elsewhere: set base_url to that address."
+        return Kind.PERMANENT, InvalidRequestError, cure
     if failure.unreadable:
         cure = "If every request fails like this, check base_url, which often ends in /v1."
         return Kind.TRANSIENT, MalformedResponseError, cure

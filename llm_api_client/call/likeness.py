@@ -1,20 +1,19 @@
 """What LiteLLM makes of one answer, carried over to the next that is like it.
 
-Two answers are alike where they differ in nothing but their id, time, texts, numbers of tokens, and the values of their
-headers. What LiteLLM made of the first is a template for all: once a second answer has shown that the template gives
-what LiteLLM gives, LiteLLM need not be asked any more. An answer that is like none goes through LiteLLM.
+Two answers are alike where they differ in nothing but their id, time, texts or vectors, numbers of tokens, and the
+values of their headers. What LiteLLM made of the first is a template for all: once a second answer has shown that the
+template gives what LiteLLM gives, LiteLLM need not be asked any more. An answer that is like none goes through LiteLLM.
 """
 
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 from llm_api_client.call.wire import Raw, merged
-from llm_api_client.records import Usage
 
 MOST_TEMPLATES = 20
 """Kinds of answers that are remembered of one kind of requests."""
@@ -24,52 +23,159 @@ LONG_PROMPT = 100_000
 """Tokens of a prompt from which on providers may charge more for each."""
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_SAMPLE = 1_000
+"""Tokens of which a price is asked, to know that of one."""
+_LARGEST_NUMBER = 2**53
 _VOLATILE = ("_response_ms", "callback_duration_ms", "litellm_call_id", "litellm_overhead_time_ms")
 
 HeadersOf = Callable[[Mapping[str, str]], Mapping[str, str]]
 """LiteLLM's names for a provider's headers."""
+Price = Callable[[Any], float | None]
+"""US dollars for a response of LiteLLM's, by what it says itself; None where there is no price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where the answers of one operation hold what they say.
+
+    Attributes:
+        take: Takes the texts, or vectors, out of an answer's JSON; raises where LiteLLM may read more into it.
+        put: Puts as many into what LiteLLM has made of an answer.
+        nothing: As many as `put` takes, and saying nothing.
+        is_named: Whether what LiteLLM makes of it has the answer's id and time.
+    """
+
+    take: Callable[[dict[str, Any]], list[Any]]
+    put: Callable[[Any, Sequence[Any]], None]
+    nothing: Callable[[Any], Sequence[Any]]
+    is_named: bool = True
+
+
+def _take_messages(data: dict[str, Any]) -> list[Any]:
+    return [_text(choice["message"].pop("content")) for choice in data["choices"]]
+
+
+def _put_messages(response: Any, texts: Sequence[Any]) -> None:
+    for choice, text in zip(response.choices, texts, strict=True):
+        choice.message.content = text
+
+
+def _take_texts(data: dict[str, Any]) -> list[Any]:
+    return [_only(str, choice.pop("text")) for choice in data["choices"]]
+
+
+def _put_texts(response: Any, texts: Sequence[Any]) -> None:
+    for choice, text in zip(response.choices, texts, strict=True):
+        choice.text = text
+
+
+def _take_vectors(data: dict[str, Any]) -> list[Any]:
+    items = data["data"]
+    taken = [(_only(int, item.pop("index")), item.pop("embedding")) for item in items]
+    types = {type(vector) for _, vector in taken}
+    # One that holds whole numbers LiteLLM may make another of.
+    if types == {list}:
+        types |= {kind for _, vector in taken for kind in set(map(type, vector)) or {None}}
+    if types not in ({str}, {list, float}) or any(item != {"object": "embedding"} for item in items):
+        raise ValueError
+    data["data"] = len(types)
+    # LiteLLM's object has neither, whether the provider says them or not.
+    data.pop("id", None)
+    data.pop("created", None)
+    data["usage"].setdefault("completion_tokens", 0)
+    return taken
+
+
+def _put_vectors(response: Any, vectors: Sequence[Any]) -> None:
+    form = response.data[0]
+    response.data = [{**form, "index": index, "embedding": vector} for index, vector in vectors]
+
+
+CHATS = Shape(_take_messages, _put_messages, lambda response: [""] * len(response.choices))
+COMPLETIONS = Shape(_take_texts, _put_texts, lambda response: [""] * len(response.choices))
+EMBEDDINGS = Shape(_take_vectors, _put_vectors, lambda _: [(0, None)], is_named=False)
 
 
 @dataclass(slots=True)
 class Said:
-    """The parts of an answer by which it may differ from others of its kind; the kind is a hash of the rest."""
+    """The parts of an answer by which it may differ from others of its kind; the kind is a hash of the rest.
+
+    Attributes:
+        kind: The hash.
+        shape: Where its texts or vectors belong.
+        id: The provider's name for it; empty where LiteLLM's object has none.
+        created: When it was made, in seconds since 1970; likewise 0.
+        contents: Its texts, or its vectors, each with its place.
+        tokens: Those of the prompt, of the answer, and of both.
+        told: What else its usage tells of tokens: how many were cached, or spent on thoughts; None where it tells
+            nothing.
+        headers: Its headers, by their names.
+    """
 
     kind: bytes
+    shape: Shape
     id: str
     created: int
-    contents: list[str]
+    contents: list[Any]
     tokens: list[int]
+    told: dict[str, Any] | None
     headers: dict[str, str]
 
     @classmethod
-    def of(cls, raw: Raw) -> "Said | None":
+    def of(cls, raw: Raw, shape: Shape = CHATS) -> "Said | None":
         """An answer's parts, or None where it has a form that LiteLLM may read more into."""
         headers = merged(raw.headers)
         try:
             data = json.loads(raw.body)
-            identity, created = _only(str, data.pop("id")), _only(int, data.pop("created"))
-            contents = [_text(choice["message"].pop("content")) for choice in data["choices"]]
+            contents = shape.take(data)
+            identity, created = "", 0
+            if shape.is_named:
+                identity, created = _only(str, data.pop("id")), _only(int, data.pop("created"))
             usage = data["usage"]
             tokens = [_only(int, usage.pop(name)) for name in _TOKENS]
-            rest = json.dumps([data, [name for name, _ in raw.headers], headers.get("content-type")])
+            told = None
+            if any(map(_says, usage.values())):
+                told, data["usage"] = usage, _whether(usage)
+            is_long = tokens[0] >= LONG_PROMPT
+            rest = json.dumps([data, is_long, [name for name, _ in raw.headers], headers.get("content-type")])
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             return None
-        if not identity or not contents or len(rest) > LONGEST_KIND or not "".join(headers.values()).isascii():
+        if not contents or len(rest) > LONGEST_KIND or not "".join(headers.values()).isascii():
             return None
         prompt, answer, total = tokens
-        if min(tokens) < 0 or total != prompt + answer or prompt >= LONG_PROMPT or any(map(_says, usage.values())):
+        if min(tokens) < 0 or total != prompt + answer or (shape.is_named and not identity):
             return None
-        return cls(
-            hashlib.blake2b(rest.encode(), digest_size=16).digest(), identity, created, contents, tokens, headers
-        )
+        kind = hashlib.blake2b(rest.encode(), digest_size=16).digest()
+        return cls(kind, shape, identity, created, contents, tokens, told, headers)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its price follows from its tokens, each of a kind at the same price."""
+        return self.told is None and self.tokens[0] < LONG_PROMPT
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """All of what it tells of tokens."""
+        return {**dict(zip(_TOKENS, self.tokens, strict=True)), **(self.told or {})}
 
 
 @dataclass(slots=True)
 class _Template:
-    # A response without texts. Each answer is a copy of its own: nothing that a caller gets is shared.
+    """What LiteLLM made of an answer.
+
+    Attributes:
+        pickled: A response without texts. Each answer is a copy of its own: nothing that a caller gets is shared.
+        makes_usage: Whether LiteLLM makes the response's usage of the answer's, and of nothing else.
+        proven: Whether a second answer has shown that the template gives what LiteLLM gives.
+        wrong: Whether it has shown that it does not.
+        per_token: US dollars for a token of the prompt, and for one of the answer, once they were asked for.
+    """
+
     pickled: bytes = field(repr=False)
+    makes_usage: bool
     proven: bool = False
     wrong: bool = False
+    per_token: tuple[float, float] | None = None
 
 
 @dataclass(slots=True)
@@ -77,17 +183,16 @@ class Likenesses:
     """All that is known of answers to one kind of requests.
 
     Attributes:
-        price: US dollars for a usage by the price list, or None where it has none.
+        price: US dollars for a response by the price list, or None where it has none.
         headers_of: LiteLLM's names for a provider's headers.
     """
 
-    price: Callable[[Usage], float | None]
+    price: Price
     headers_of: HeadersOf
     # The lock guards what is learned. LiteLLM is asked again from time to time; if it says something else by then,
     # prices included, nothing that was learned holds.
     _lock: Lock = field(default_factory=Lock)
     _templates: dict[bytes, _Template] = field(default_factory=dict)
-    _per_token: tuple[float, float] | None = None
 
     def answer(self, said: Said, milliseconds: float, call_id: str) -> Any:
         """LiteLLM's object for an answer, made without LiteLLM; None for a kind that is not proven."""
@@ -109,8 +214,8 @@ class Likenesses:
                 if not template.proven:
                     template.wrong = True
                     return
-                self._templates, self._per_token = {}, None
-            self._add(said.kind, _Template(_without_texts(response)))
+                self._templates = {}
+            self._add(said.kind, _Template(_without_texts(response, said.shape), _makes_usage(said, response)))
 
     def _add(self, kind: bytes, template: _Template) -> None:
         if len(self._templates) >= MOST_TEMPLATES:
@@ -120,53 +225,96 @@ class Likenesses:
 
     def _filled(self, template: _Template, said: Said, milliseconds: float, call_id: str) -> Any:
         response = pickle.loads(template.pickled)  # noqa: S301  pickled by this process
-        response.id, response.created = said.id, said.created
-        for choice, content in zip(response.choices, said.contents, strict=True):
-            choice.message.content = content
-        for name, number in zip(_TOKENS, said.tokens, strict=True):
-            setattr(response.usage, name, number)
+        if said.shape.is_named:
+            response.id, response.created = said.id, said.created
+        said.shape.put(response, said.contents)
+        if template.makes_usage:
+            response.usage = type(response.usage)(**said.usage)
+        else:
+            _tell(response.usage, said.tokens, said.told)
         hidden = response._hidden_params  # noqa: SLF001  LiteLLM's place for it
-        hidden["additional_headers"] = self.headers_of(said.headers)
+        # Some routes of LiteLLM's lose the headers.
+        if hidden.get("additional_headers"):
+            hidden["additional_headers"] = self.headers_of(said.headers)
         if "headers" in hidden:
             hidden["headers"] = type(hidden["headers"])(said.headers)
         if getattr(response, "_response_headers", None) is not None:
             response._response_headers = dict(said.headers)  # noqa: SLF001
         if hidden.get("response_cost") is not None:
-            hidden["response_cost"] = self._cost(said.tokens[0], said.tokens[1])
+            hidden["response_cost"] = self._cost(template, said, response)
         for name, value in zip(_VOLATILE, (milliseconds, 0.0, call_id, None), strict=True):
             if name in hidden:
                 hidden[name] = value
-        response._response_ms = milliseconds  # noqa: SLF001
+        if response._response_ms is not None:  # noqa: SLF001
+            response._response_ms = milliseconds  # noqa: SLF001
         return response
 
-    def _cost(self, prompt: int, answer: int) -> float | None:
-        each = self._per_token  # Another thread may forget it meanwhile.
+    def _cost(self, template: _Template, said: Said, response: Any) -> float | None:
+        if not said.is_plain:
+            return self.price(response)
+        each = template.per_token
         if each is None:
-            prices = self.price(Usage(1_000, 0)), self.price(Usage(0, 1_000))
+            prices = [self._sampled(template, prompt, _SAMPLE - prompt) for prompt in (_SAMPLE, 0)]
             if prices[0] is None or prices[1] is None:
                 return None
-            each = self._per_token = prices[0] / 1_000, prices[1] / 1_000
-        return prompt * each[0] + answer * each[1]
+            each = template.per_token = prices[0] / _SAMPLE, prices[1] / _SAMPLE
+        return said.tokens[0] * each[0] + said.tokens[1] * each[1]
+
+    def _sampled(self, template: _Template, prompt: int, answer: int) -> float | None:
+        response = pickle.loads(template.pickled)  # noqa: S301  as above
+        _tell(response.usage, (prompt, answer, prompt + answer), None)
+        return self.price(response)
 
 
 def _looks(response: Any) -> tuple[Any, ...]:
     """All of a response that matters to a caller."""
-    hidden = {name: value for name, value in response._hidden_params.items() if name not in _VOLATILE}  # noqa: SLF001
+    hidden = response._hidden_params  # noqa: SLF001
+    hidden = {name: value for name, value in dict(hidden).items() if name not in _VOLATILE}
     cost = hidden.pop("response_cost", None)
     return (
         type(response),
-        response.model_dump(),
-        response.model_dump(exclude_unset=True),
+        response.model_dump(warnings=False),
+        response.model_dump(exclude_unset=True, warnings=False),
+        _counts(response.usage),
         hidden,
         None if cost is None else round(cost, 15),
         getattr(response, "_response_headers", None),
+        response._response_ms is None,  # noqa: SLF001
     )
 
 
-def _without_texts(response: Any) -> bytes:
+def _counts(usage: Any) -> tuple[Any, ...]:
+    """All of a response's usage, with what LiteLLM hides in it and prices by."""
+    return usage.model_dump(), usage.model_dump(exclude_unset=True), usage.__pydantic_private__
+
+
+def _makes_usage(said: Said, response: Any) -> bool:
+    """Whether LiteLLM takes what an answer tells of its tokens for what the response tells; else it is put in."""
+    if said.told is None:
+        return False
+    try:
+        return _counts(type(response.usage)(**said.usage)) == _counts(response.usage)
+    except (TypeError, ValueError):
+        return False
+
+
+def _tell(usage: Any, tokens: Sequence[int], told: Mapping[str, Any] | None) -> None:
+    """Put numbers of tokens into a response's usage, as far as it has places for them."""
+    for name, number in zip(_TOKENS, tokens, strict=True):
+        setattr(usage, name, number)
+    for name, more in (told or {}).items():
+        if isinstance(more, dict):
+            part = getattr(usage, name, None)
+            for inner, number in more.items():
+                if number and getattr(part, inner, None) is not None:
+                    setattr(part, inner, number)
+        elif more and getattr(usage, name, None) is not None:
+            setattr(usage, name, more)
+
+
+def _without_texts(response: Any, shape: Shape) -> bytes:
     response = pickle.loads(pickle.dumps(response, protocol=5))  # noqa: S301  LiteLLM's own is the caller's
-    for choice in response.choices:
-        choice.message.content = ""
+    shape.put(response, shape.nothing(response))
     return pickle.dumps(response, protocol=5)
 
 
@@ -186,3 +334,22 @@ def _text(content: Any) -> str:
 def _says(more: Any) -> bool:
     """Whether a part of the usage says anything: if so, tokens may be counted or priced in another way."""
     return any(more.values()) if isinstance(more, dict) else bool(more)
+
+
+def _whether(told: dict[str, Any]) -> dict[str, Any]:
+    """What a usage tells, but for how many tokens: of answers that are alike the same are cached, or thoughts, at all.
+
+    Raises:
+        TypeError: It tells of something that is not a number of tokens.
+    """
+    return {name: _whether_any(more) for name, more in told.items()}
+
+
+def _whether_any(more: Any) -> Any:
+    if isinstance(more, dict):
+        return _whether(more)
+    if not more:
+        return more
+    if _only(int, more) < 0 or more >= _LARGEST_NUMBER:
+        raise TypeError
+    return "some"

@@ -8,16 +8,22 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from threading import Lock
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, Literal, get_args
 
 from llm_api_client.call import litellm_door
-from llm_api_client.call.connections import DEFAULT_TIMEOUT, Exchange, connect, exchange
+from llm_api_client.call.clients import SDK_CHATS, Clients
+from llm_api_client.call.connections import DEFAULT_TIMEOUT, Exchange, exchange
 from llm_api_client.call.direct import Plan, Plans, Request, plain
 from llm_api_client.call.failure import note_heard, scrub
 from llm_api_client.call.likeness import Said
+from llm_api_client.call.litellm_door.answers import Tap
 from llm_api_client.call.wire import Raw, Wire, WireError
-from llm_api_client.errors import ClientClosedError, ConfigurationError
+from llm_api_client.errors import ConfigurationError
+from llm_api_client.operations import CHAT, Operation
+from llm_api_client.records import UNDER_WAY, Arrived, Prepared
 
 logger = logging.getLogger(__name__)
 
@@ -25,26 +31,50 @@ Transport = Literal["auto", "direct", "litellm"]
 """Which way calls go: "auto" takes the direct lane for what LiteLLM was seen to do before; "direct" does as well, and
 says what cannot; "litellm" never does."""
 
-_NO_INNER_RETRIES = {"max_retries": 0, "num_retries": 0}
-# Their LiteLLM routes send over the `HTTPHandler` that is passed as `client=`. Others would ignore it.
-_HTTPX_ROUTES = frozenset(
-    {
-        "anthropic", "deepseek", "fireworks_ai", "gemini", "groq", "hosted_vllm", "mistral", "ollama", "ollama_chat",
-        "openrouter", "together_ai", "xai",
-    }
-)  # fmt: skip
+
+class _NoRetries(int):
+    """0, where LiteLLM takes a plain 0 for an option that was not given, and then retries twice."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+_NO_INNER_RETRIES = {"max_retries": _NoRetries(0), "num_retries": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One call as it was ordered.
+
+    Attributes:
+        params: Keyword arguments of the call.
+        sent: The same with what is added to them here.
+        provider: LiteLLM's name of the provider.
+        perform: LiteLLM's function, or what stands for it.
+        on_sent: To be called when the request leaves.
+        tap: Is shown every piece of a streamed answer.
+        request: The request as the direct lane sees it, or None where LiteLLM is not to be watched.
+    """
+
+    params: Mapping[str, Any]
+    sent: dict[str, Any]
+    provider: str | None
+    perform: Callable[..., Any]
+    on_sent: Callable[[], None]
+    tap: Tap | None = None
+    request: Request | None = None
 
 
 class Sender:
     """Sends a client's calls: `api_call(**params)` without inner retries, on connections of its own.
 
-    Only LiteLLM's own `completion` gets the connections; another callable gets the request, and is told not to retry.
+    Only LiteLLM's own functions get the connections; another callable gets the request, and is told not to retry.
 
     Args:
-        api_call: What performs a request.
+        api_call: What performs a chat.
         is_litellm: Whether it is LiteLLM's own `completion`.
         transport: Whether calls may go without LiteLLM, where it was seen what it would do.
-        is_replaced: Whether what performs a request is another by now.
+        is_replaced: Whether what performs a chat is another by now.
 
     Raises:
         ConfigurationError: `transport` is none of the three.
@@ -67,66 +97,105 @@ class Sender:
         self._says_what_cannot = transport == "direct"
         self._said: set[str] = set()
         self._plans = None
-        if transport != "litellm":
+        if is_litellm and transport != "litellm":
             self._plans = Plans(litellm_door.price, litellm_door.headers_of_provider, litellm_door.surroundings)
         self._wire = Wire(litellm_door.tls_context)
-        # The lock guards the connections and SDK clients, that they are made once, and not after the end.
-        self._lock = Lock()
-        self._http: Any = None
-        self._clients: dict[tuple[Any, ...], Any] = {}
-        self._closed = False
+        self._clients = Clients()
+
+    @property
+    def needs_threads(self) -> bool:
+        """Whether every call takes a thread while it is under way."""
+        return self._plans is None
+
+    def begin(
+        self, prepared: Prepared, params: Mapping[str, Any], on_sent: Callable[[], None], arrived: Arrived
+    ) -> Callable[[], Any] | None:
+        """Begin the call that was prepared, with `params`: the engine's `Begin`."""
+        return self._begin(params, prepared.provider, on_sent, arrived, prepared.operation, None)
+
+    def streaming(self, tap: Tap) -> Callable[..., Callable[[], Any] | None]:
+        """A `begin` that shows `tap` every piece of a streamed answer as it comes."""
+        return lambda prepared, params, on_sent, arrived: self._begin(
+            params, prepared.provider, on_sent, arrived, prepared.operation, tap
+        )
 
     def __call__(
-        self, params: Mapping[str, Any], provider: str | None, on_sent: Callable[[], None] = lambda: None
-    ) -> Any:
-        """Perform one call, a streamed one to its end; raises whatever the callable raises.
-
-        `on_sent` is called when the request leaves, as nearly as can be told; never, if it did not leave.
-        """
-        sent = {**params, **_NO_INNER_RETRIES}
-        if not self._is_litellm:
-            on_sent()
-            return litellm_door.collected(self._api_call(**sent), params)
-        sent.setdefault("litellm_call_id", litellm_door.OWN_CALL + uuid.uuid4().hex)
-        own = None if "client" in params or provider is None else self._client(params, provider)
-        if own is None:
-            on_sent()
-            return self._by_litellm(sent, params, provider, on_sent)
-        sent["client"] = own
-        request = self._watched(params, provider)
-        plan = self._plans.of(request) if self._plans is not None and request is not None else None
-        came = None
-        if plan is not None and request is not None:
-            came, response = self._directly(plan, request, params, sent["litellm_call_id"], on_sent)
-            if response is not None:
-                return response
-        return self._by_litellm(sent, params, provider, on_sent, request, came)
-
-    def _by_litellm(
         self,
-        sent: dict[str, Any],
+        params: Mapping[str, Any],
+        provider: str | None,
+        on_sent: Callable[[], None] = lambda: None,
+        *,
+        operation: Operation = CHAT,
+    ) -> Any:
+        """Perform one call, a streamed one to its end; raises whatever came of it.
+
+        Args:
+            params: Keyword arguments of the call.
+            provider: LiteLLM's name of the provider, or None if it knows none.
+            on_sent: Called when the request leaves, as nearly as can be told; never, if it did not leave.
+            operation: What is asked for.
+        """
+        ends: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+        perform = self._begin(params, provider, on_sent, lambda end, _: ends.put(end), operation, None)
+        response = UNDER_WAY if perform is None else perform()
+        return ends.get()() if response is UNDER_WAY else response
+
+    def close(self) -> None:
+        """Close the connections; calls in flight fail, and no further one is made."""
+        self._wire.close()
+        self._clients.close()
+
+    def _begin(
+        self,
         params: Mapping[str, Any],
         provider: str | None,
         on_sent: Callable[[], None],
-        request: Request | None = None,
-        came: Raw | WireError | None = None,
-    ) -> Any:
-        """Let LiteLLM perform a call, or make what it makes of what `came` of it; for a `request`, watch it."""
-        own = sent.get("client")
-        with litellm_door.settings_of_call(params), exchange(params.get("timeout"), on_sent) as wire:
+        arrived: Arrived,
+        operation: Operation,
+        tap: Tap | None,
+    ) -> Callable[[], Any] | None:
+        sent = {**params, **_NO_INNER_RETRIES}
+        if operation.names_provider:
+            sent["model"] = str(sent.get("model")).removeprefix(f"{provider}/")
+        if operation.is_chat and not self._is_litellm:
+            return partial(self._by_other, _Order(params, sent, provider, self._api_call, on_sent, tap))
+        perform = self._api_call if operation.is_chat else litellm_door.function(operation.function)
+        sent.setdefault("litellm_call_id", litellm_door.OWN_CALL + uuid.uuid4().hex)
+        own = None if "client" in params or provider is None else self._clients.of(params, provider, operation)
+        if own is None:
+            return partial(self._by_litellm, _Order(params, sent, provider, perform, on_sent, tap))
+        sent["client"] = own
+        request = self._watched(params, provider) if operation.is_chat and provider not in SDK_CHATS else None
+        order = _Order(params, sent, provider, perform, on_sent, tap, request)
+        plan = self._plans.of(request) if self._plans is not None and request is not None else None
+        body = plan.body(request) if plan is not None and request is not None else None
+        if plan is None or body is None:
+            return partial(self._by_litellm, order)
+        return None if self._leaves(order, plan, body, arrived) else partial(self._connects, order, plan, body, arrived)
+
+    def _by_other(self, order: _Order) -> Any:
+        order.on_sent()
+        return litellm_door.collected(order.perform(**order.sent), order.params, order.tap)
+
+    def _by_litellm(self, order: _Order, came: Raw | WireError | None = None) -> Any:
+        """Let LiteLLM perform a call, or make what it makes of what `came` of it; where it is to be watched, watch."""
+        own, params = order.sent.get("client"), order.params
+        if own is None:
+            order.on_sent()
+        with litellm_door.settings_of_call(params), exchange(params.get("timeout"), order.on_sent) as wire:
             wire.canned = came
             try:
                 if params.get("stream"):
-                    litellm_door.ask_for_usage(sent, provider)
-                response = litellm_door.collected(self._api_call(**sent), params)
+                    litellm_door.ask_for_usage(order.sent, order.provider)
+                response = litellm_door.collected(order.perform(**order.sent), params, order.tap)
             except Exception as raised:
                 if own is not None and "client" not in params:
                     note_heard(raised, wire.heard())
                 scrub(raised, litellm_door.keys_of_the_house())
                 raise
-            if request is not None and self._plans is not None:
-                _watch(self._plans, request, provider, wire, came, response)
-        on_sent()  # Once more, in case LiteLLM went another way: an answer proves that the request left.
+            if order.request is not None and self._plans is not None:
+                _watch(self._plans, order.request, order.provider, wire, came, response)
+        order.on_sent()  # Once more, in case LiteLLM went another way: an answer proves that the request left.
         return response
 
     def _watched(self, params: Mapping[str, Any], provider: str | None) -> Request | None:
@@ -143,81 +212,48 @@ class Sender:
             logger.warning("A request for %s goes through LiteLLM: it %s. This is said once per model.", model, why)
         return request
 
-    def _directly(
-        self,
-        plan: Plan,
-        request: Request,
-        params: Mapping[str, Any],
-        call_id: str,
-        on_sent: Callable[[], None],
-    ) -> tuple[Raw | WireError | None, Any]:
-        """What comes of a call that does not go through LiteLLM, and the answer, where it is like one that was seen."""
-        body = plan.body(request)
-        if body is None or self._plans is None:
-            return None, None
-        began = time.perf_counter()
+    def _connects(self, order: _Order, plan: Plan, body: bytes, arrived: Arrived) -> Any:
+        """Send without LiteLLM, over a connection that is to be made, for which others need not wait."""
         try:
-            timeout = params.get("timeout", DEFAULT_TIMEOUT)
-            came = self._wire.post(plan.sent.target, plan.sent.head, body, timeout, on_sent)
+            self._leaves(order, plan, body, arrived, may_connect=True)
         except WireError as failed:
-            return failed, None
-        if came.status != 200:  # noqa: PLR2004  OK
-            self._plans.doubt(request, came.status)
-            # Where a redirect leads is LiteLLM's affair: it asks again, of a server that has not answered yet.
-            return (None if 300 <= came.status < 400 else came), None  # noqa: PLR2004
-        read = plain(came)
-        said = None if read is None else Said.of(read)
-        if said is not None:
-            try:
-                return came, plan.likenesses.answer(said, (time.perf_counter() - began) * 1_000, call_id)
-            except Exception as wrong:  # noqa: BLE001  an answer that was paid for is not lost: LiteLLM reads it
-                logger.warning("An answer of %s could not be made: %s.", request.model, type(wrong).__name__)
-        return came, None
+            return self._by_litellm(order, failed)
+        return UNDER_WAY
 
-    def close(self) -> None:
-        """Close the connections; calls in flight fail, and no further one is made."""
-        self._wire.close()
-        with self._lock:
-            self._closed = True
-            self._clients.clear()
-            http, self._http = self._http, None
-        if http is not None:
-            http.close()
+    def _leaves(self, order: _Order, plan: Plan, body: bytes, arrived: Arrived, *, may_connect: bool = False) -> bool:
+        """Send without LiteLLM; returns whether there was a connection to do so."""
+        began = time.perf_counter()
 
-    def _client(self, params: Mapping[str, Any], provider: str) -> Any:
-        """A client for LiteLLM to use, or None where LiteLLM's own must do."""
-        if provider not in _HTTPX_ROUTES and provider != "openai":
+        def ended(came: Raw | WireError) -> None:
+            response = self._read(order, plan, came, time.perf_counter() - began)
+            if response is None:
+                # Where a redirect leads is LiteLLM's affair: it asks again, of a server that has not answered yet.
+                is_elsewhere = isinstance(came, Raw) and 300 <= came.status < 400  # noqa: PLR2004
+                arrived(partial(self._by_litellm, order, None if is_elsewhere else came), False)
+            else:
+                arrived(lambda: response, True)
+
+        timeout = order.params.get("timeout", DEFAULT_TIMEOUT)
+        return self._wire.begin(
+            plan.sent.target, plan.sent.head, body, timeout, order.on_sent, ended, may_connect=may_connect
+        )
+
+    def _read(self, order: _Order, plan: Plan, came: Raw | WireError, seconds: float) -> Any:
+        """LiteLLM's object for an answer that is like one that was seen; None for all else."""
+        if isinstance(came, WireError) or self._plans is None or order.request is None:
             return None
-        if params.get("ssl_verify") is not None:
+        if came.status != 200:  # noqa: PLR2004  OK
+            self._plans.doubt(order.request, came.status)
             return None
         try:
-            if litellm_door.wants_its_own():
-                return None
-            if provider in _HTTPX_ROUTES:
-                return self._cached(("httpx",), litellm_door.http_handler)
-            base, key, organization = litellm_door.openai_credentials(params)
-            if not key:
-                return None
-            return self._cached(("openai", base, key, organization), litellm_door.openai_client)
-        except (AttributeError, ImportError, TypeError, ValueError):
-            # Another version of LiteLLM or of the SDK: its own connections are fewer, and serve as well.
+            read = plain(came)
+            said = None if read is None else Said.of(read)
+            return (
+                None if said is None else plan.likenesses.answer(said, seconds * 1_000, order.sent["litellm_call_id"])
+            )
+        except Exception as wrong:  # noqa: BLE001  an answer that was paid for is not lost: LiteLLM reads it
+            logger.warning("An answer of %s could not be made: %s.", order.request.model, type(wrong).__name__)
             return None
-
-    def _cached(self, identity: tuple[Any, ...], make: Callable[..., Any]) -> Any:
-        with self._lock:
-            if self._closed:
-                message = "The client was closed while this call was about to be sent."
-                raise ClientClosedError(message)
-            client = self._clients.get(identity)
-            if client is None:
-                client = self._clients[identity] = make(*identity[1:], self._connections())
-            return client
-
-    def _connections(self) -> Any:
-        """One pool for all providers and keys. Called under the lock."""
-        if self._http is None:
-            self._http = connect(**litellm_door.connection_settings())
-        return self._http
 
 
 def _watch(

@@ -1,4 +1,4 @@
-"""The command line: `llm-api-client run`, `estimate`, `export`, `simulate` and `demo`.
+"""The command line: `llm-api-client run`, `batch`, `estimate`, `export`, `models`, `simulate` and `demo`.
 
 Nothing slow is imported until a command begins its work, so that help is quick.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from llm_api_client.cli import demo, estimate, export, models, run, simulate
+from llm_api_client.cli import batch, demo, estimate, export, models, run, simulate
 from llm_api_client.cli.parser import PROGRAM, Parser, UsageError
 from llm_api_client.errors import CheckpointError, ConfigurationError
 
@@ -56,7 +56,7 @@ def parser() -> Parser:
     top = Parser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EXAMPLES)
     top.add_argument("--version", action=_Version, help="print the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (run, estimate, export, models, simulate, demo):
+    for command in (run, batch, estimate, export, models, simulate, demo):
         command.add_to(commands)
     return top
 

@@ -5,6 +5,7 @@ from math import isfinite, isnan
 from typing import Any
 
 from llm_api_client.errors import InvalidInputError
+from llm_api_client.operations import CHAT, Operation, operation_of
 
 MAX_DEPTH = 100
 """Deepest nesting of a request; no reader of JSON is asked for more."""
@@ -45,12 +46,12 @@ def check_requests(requests: object) -> Iterable[Any]:
     return requests
 
 
-def check_request(request: object, *, chat: bool = True) -> None:
+def check_request(request: object, otherwise: Operation = CHAT) -> None:
     """Refuse a request that no provider could take. Nothing is changed, and no content is quoted.
 
     Args:
         request: What the caller wants to be sent.
-        chat: Whether `messages` must be there; calls that take `input` or `prompt` do without.
+        otherwise: What is asked for where the request does not say.
 
     Raises:
         InvalidInputError: What is wrong, where, and how to put it right.
@@ -58,8 +59,11 @@ def check_request(request: object, *, chat: bool = True) -> None:
     if not isinstance(request, Mapping):
         raise InvalidInputError(f"the request is {_kind(request)}; it must be a dict like {_SHAPE}")
     _check_model(request)
-    if chat or "messages" in request:
+    operation = operation_of(request, otherwise)
+    if operation.is_chat:
         _check_messages(request)
+    else:
+        _check_needs(request, operation)
     for name in PAST_THE_LIMITS:
         if request.get(name):
             raise InvalidInputError(
@@ -85,6 +89,15 @@ def _check_model(request: Mapping[Any, Any]) -> None:
         raise InvalidInputError(f'"model" is {_kind(model)}; give its name as a string, as in {_SHAPE}')
     if not model or model.isspace():
         raise InvalidInputError(f'"model" is empty; name one, as in {_SHAPE}')
+
+
+def _check_needs(request: Mapping[Any, Any], operation: Operation) -> None:
+    for name in operation.needs:
+        value = request.get(name)
+        if value is None:
+            raise InvalidInputError(f'the request has no "{name}", which {operation.name} needs')
+        if isinstance(value, (str, bytes, list, tuple)) and not value:
+            raise InvalidInputError(f'"{name}" is empty; {operation.name} needs it')
 
 
 def _check_messages(request: Mapping[Any, Any]) -> None:

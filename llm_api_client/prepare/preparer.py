@@ -1,17 +1,23 @@
 """The station as a whole: a request in, what will be sent and its size out."""
 
+import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from llm_api_client.errors import ConfigurationError, ContextWindowExceededError
+from llm_api_client.operations import CHAT, Operation, operation_of
+from llm_api_client.prepare.check import check_request
 from llm_api_client.prepare.counter import TokenCounter
+from llm_api_client.prepare.files import as_upload
 from llm_api_client.prepare.model import Message, ModelDoor
+from llm_api_client.prepare.prompt import prompt_of, token_ids, with_texts_cut
 from llm_api_client.prepare.sanitize import sanitize
 from llm_api_client.prepare.tokens import most_tokens
-from llm_api_client.prepare.truncate import Fitted, truncate
+from llm_api_client.prepare.truncate import Fitted, truncate, truncate_text
 from llm_api_client.records import ModelFacts, Prepared
 
 OVERRIDE_VARIABLE = "MAX_INPUT_TOKENS_OVERRIDE"
@@ -68,6 +74,22 @@ class Preparer:
         self._lock = Lock()
         self._said: set[tuple[str, ...]] = set()
         self._facts: dict[tuple[str, str, str], ModelFacts] = {}
+        self._otherwise = CHAT
+
+    def asking_for(self, operation: Operation) -> Self:
+        """The same preparer, for requests that ask for `operation` where they don't say."""
+        other = copy.copy(self)
+        other._otherwise = operation  # noqa: SLF001  its own
+        return other
+
+    def check(self, request: Any) -> str:
+        """The model by whose limits a request is admitted.
+
+        Raises:
+            InvalidInputError: What is wrong with the request, where, and how to put it right.
+        """
+        check_request(request, self._otherwise)
+        return str(request["model"])
 
     def prepare(
         self,
@@ -91,35 +113,84 @@ class Preparer:
             ContextWindowExceededError: The prompt is too long, and `on_context_overflow` is "error", or it cannot be
                 cut to fit, for its tools alone are too long.
         """
-        model = str(request.get("model") or "")
-        params = dict(request)
+        operation = operation_of(request, self._otherwise)
+        params = {name: value for name, value in request.items() if name != "endpoint"}
+        model = str(params.get("model") or "")
         limit: int | None = None
-        facts = self._facts_of(model, request) if model and (sanitize or self._name_providers) else ModelFacts(model)
+        facts = self._facts_of(model, params) if model and (sanitize or self._name_providers) else ModelFacts(model)
         if sanitize and model:
-            params = self._kept(request, facts)
+            if operation.lists_params:
+                params = self._kept(params, facts)
+            elif operation.drops_params:
+                params.setdefault("drop_params", True)
             limit = self._prompt_limit(facts, params) if self._on_overflow != "ignore" else None
-        if response_format is not None and facts.takes_schema:
+        if response_format is not None and facts.takes_schema and operation.is_chat:
             params.setdefault("response_format", response_format)
-        messages, tools = _prompt_of(params), params.get("tools")
-        fits = limit is None or most_tokens(messages, tools) <= limit
-        if fits and not (count_prompt and (exactly or not self._counter.has_learned(model))):
-            tokens = self._counter.estimate(model, messages, tools)
+        if operation.is_chat:
+            tokens = self._fit_messages(params, facts, limit, exactly=count_prompt and exactly, counted=count_prompt)
         else:
-            tokens = self._counter.count(model, messages, tools)
-        if limit is not None and tokens > limit and isinstance(params.get("messages"), (list, tuple)):
-            if self._on_overflow == "error":
-                raise _too_long(model, facts.provider, tokens, limit)
-            fitted = self._fitted(model, messages, tools, tokens, limit)
-            if fitted.tokens > limit:
-                # Tools or calls that cannot be cut: better no answer than one, paid for, to an emptied question.
-                raise _too_long(model, facts.provider, fitted.tokens, limit)
-            params["messages"], tokens = fitted.messages, fitted.tokens
+            tokens = self._fit_texts(params, facts, limit, operation)
         bound, longest = _of_all_answers(_answer_bound(params), params), facts.max_output_tokens
-        return Prepared(params, model, tokens, bound, facts.provider, bound or _of_all_answers(longest, params))
+        longest = bound or _of_all_answers(longest, params)
+        if not operation.generates:
+            bound = longest = 0
+        return Prepared(params, model, tokens, bound, facts.provider, longest, operation)
+
+    def _fit_messages(
+        self, params: dict[str, Any], facts: ModelFacts, limit: int | None, *, exactly: bool, counted: bool
+    ) -> int:
+        """Cut a chat's messages to `limit` tokens; returns how many there are."""
+        model, messages, tools = facts.model, prompt_of(params), params.get("tools")
+        fits = limit is None or most_tokens(messages, tools) <= limit
+        if fits and not (counted and (exactly or not self._counter.has_learned(model))):
+            return self._counter.estimate(model, messages, tools)
+        tokens = self._counter.count(model, messages, tools)
+        if limit is None or tokens <= limit:
+            return tokens
+        if self._on_overflow == "error":
+            raise _too_long(model, facts.provider, tokens, limit)
+        fitted = self._fitted(model, messages, tools, tokens, limit)
+        if fitted.tokens > limit:
+            # Tools or calls that cannot be cut: better no answer than one, paid for, to an emptied question.
+            raise _too_long(model, facts.provider, fitted.tokens, limit)
+        params["messages"] = fitted.messages
+        return fitted.tokens
+
+    def _fit_texts(self, params: dict[str, Any], facts: ModelFacts, limit: int | None, operation: Operation) -> int:
+        """Make what is no chat ready: files read, each text within `limit` tokens; returns how many there are in all.
+
+        A model's limit is one for each text, and not for all of them together.
+        """
+        model = facts.model
+        if "file" in operation.needs:
+            params["file"] = as_upload(params.get("file"))
+
+        if limit is not None and operation.keeps is not None:
+            cut = partial(self._cut, facts, limit, operation.keeps)
+            params.update(with_texts_cut(params, operation, cut))
+        texts = prompt_of(params, operation)
+        return (self._counter.count(model, texts) if texts else 0) + token_ids(params, operation)
+
+    def _cut(self, facts: ModelFacts, limit: int, keeps: str, text: str) -> str:
+        model = facts.model
+
+        def count(message: Message) -> int:
+            return self._counter.count(model, [message])
+
+        message = {"role": "user", "content": text}
+        tokens = 0 if most_tokens([message]) <= limit else count(message)
+        if tokens <= limit:
+            return text
+        shorter = truncate_text(text, limit, count, keeps=keeps) if self._on_overflow == "truncate" else None
+        if shorter is None:
+            raise _too_long(model, facts.provider, tokens, limit)
+        self._say_cut(model, tokens, limit, limit)
+        return shorter
 
     def learn(self, prepared: Prepared, prompt_tokens: int) -> None:
         """Correct later estimates for the model by the tokens that the provider reported for this prompt."""
-        self._counter.learn(prepared.model, _prompt_of(prepared.params), prepared.params.get("tools"), prompt_tokens)
+        prompt = prompt_of(prepared.params, prepared.operation)
+        self._counter.learn(prepared.model, prompt, prepared.params.get("tools"), prompt_tokens)
 
     def sanitize_completion_request(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of the request that its model will take: unsupported parameters dropped, messages within its context.
@@ -133,6 +204,11 @@ class Preparer:
         """A copy of the request without the OpenAI parameters that its model does not take."""
         model = request.get("model")
         return self._kept(request, self._facts_of(model, request)) if isinstance(model, str) else dict(request)
+
+    def takes(self, request: Mapping[str, Any], param: str) -> bool:
+        """Whether the request's model takes a parameter of it; nothing is said of it."""
+        _, dropped = sanitize(request, self._facts_of(str(request.get("model")), request))
+        return param not in dict(dropped)
 
     def truncate_to_max_context_tokens(self, messages: Sequence[Message], model: str) -> list[Message]:
         """The messages that fit the model's context: the newest, and the instructions; the oldest are given up first.
@@ -202,15 +278,18 @@ class Preparer:
         fitted = truncate(
             messages, limit, self._counter.of_one_message(model), self._counter.overhead(model, tools) or 0
         )
+        self._say_cut(model, tokens, fitted.tokens, limit)
+        return fitted
+
+    def _say_cut(self, model: str, tokens: int, left: int, limit: int) -> None:
         self._warn_once(
             ("cut", model),
             "a prompt of %d tokens was cut to %d, for %r holds %d beside its answer; this is said once per model",
             tokens,
-            fitted.tokens,
+            left,
             model,
             limit,
         )
-        return fitted
 
     def _fallback(self, model: str, size: int) -> int:
         self._warn_once(("size", model), "context size of model %r is not known; %d tokens are assumed", model, size)
@@ -237,19 +316,9 @@ class Preparer:
             self._logger.warning(message, *args)
 
 
-def _prompt_of(params: Mapping[str, Any]) -> Sequence[Message]:
-    """The messages; for calls that take `input` or `prompt`, the same texts as messages."""
-    messages = params.get("messages")
-    if isinstance(messages, (list, tuple)):
-        return messages
-    texts = params.get("input", params.get("prompt"))
-    listed = texts if isinstance(texts, (list, tuple)) else [texts]
-    return [{"role": "user", "content": text} for text in listed if isinstance(text, str)]
-
-
 def _answer_bound(params: Mapping[str, Any]) -> int | None:
     """The most tokens that one answer may have, or None where the request does not say."""
-    bound = params.get("max_completion_tokens") or params.get("max_tokens")
+    bound = params.get("max_completion_tokens") or params.get("max_tokens") or params.get("max_output_tokens")
     return bound if isinstance(bound, int) and bound > 0 else None
 
 

@@ -63,6 +63,13 @@ def truncate(messages: Sequence[Message], limit: int, count: Count, overhead: in
     return Fitted([kept[i].message for i in sorted(kept)], overhead + _cost(kept))
 
 
+def truncate_text(text: str, limit: int, count: Count, *, keeps: str) -> str | None:
+    """As much of a text's "beginning" or "end" as comes to at most `limit` tokens; None if not a character does."""
+    message = {"role": "user", "content": text}
+    cut = _cut(_Sized(message, count(message)), limit, count, keeps=keeps)
+    return None if cut is None else str(cut.message["content"])
+
+
 @dataclass(frozen=True, slots=True)
 class _History:
     """Messages, each counted when it is first asked for: what is given up without being looked at costs nothing."""
@@ -97,7 +104,7 @@ def _cut_down(history: _History, room: int) -> _Kept:
         if spare < 0:
             # The oldest message that is left keeps its end, for the talk goes on from there, and has no marker, for all
             # that was before it is gone as well. Answers to a call lose their middle: their heads say what they are.
-            part = _shrunk(whole, spare + _cost(whole), history.count, middle=len(unit) > 1)
+            part = _shrunk(whole, spare + _cost(whole), history.count, keeps="ends" if len(unit) > 1 else "end")
             return kept | (part or {})
         kept |= whole
     return kept
@@ -116,7 +123,7 @@ def _squeezed(history: _History, instructing: Sequence[int], newest: Sequence[Se
         ({}, _textual(question, count)),
     )
     for untouched, cut in sacrifices:
-        fitted = _shrunk(cut, room - _cost(untouched), count, middle=True)
+        fitted = _shrunk(cut, room - _cost(untouched), count, keeps="ends")
         if fitted is not None:
             return untouched | fitted
     return {i: _emptied(item, count) for i, item in question.items()}
@@ -139,7 +146,7 @@ def _emptied(item: _Sized, count: Count) -> _Sized:
     return _Sized(message, count(message))
 
 
-def _shrunk(kept: _Kept, room: int, count: Count, *, middle: bool) -> _Kept | None:
+def _shrunk(kept: _Kept, room: int, count: Count, *, keeps: str) -> _Kept | None:
     """The same messages within `room`, or None if one of them would lose all its text.
 
     The room is shared like water: short messages stay whole, and the long ones share what is left evenly.
@@ -150,7 +157,7 @@ def _shrunk(kept: _Kept, room: int, count: Count, *, middle: bool) -> _Kept | No
         share = room // (len(waiting) - position)
         item: _Sized | None = kept[i]
         if any(texts(kept[i].message)) and kept[i].cost > share:
-            item = _cut(kept[i], share, count, middle=middle) if share > 0 else None
+            item = _cut(kept[i], share, count, keeps=keeps) if share > 0 else None
         if item is None:
             return None
         result[i] = item
@@ -158,7 +165,7 @@ def _shrunk(kept: _Kept, room: int, count: Count, *, middle: bool) -> _Kept | No
     return result if room >= 0 else None
 
 
-def _cut(item: _Sized, room: int, count: Count, *, middle: bool) -> _Sized | None:
+def _cut(item: _Sized, room: int, count: Count, *, keeps: str) -> _Sized | None:
     """As much of a message's text as fits into `room`, or None if not a character does.
 
     Only the tokenizer knows what a piece of text costs, so the number of characters is sought by counting: each try
@@ -179,7 +186,7 @@ def _cut(item: _Sized, room: int, count: Count, *, middle: bool) -> _Sized | Non
             break
         part = 0.5 if misled else (room - tolerance / 2 - fits_cost) / max(too_many_cost - fits_cost, 1)
         guess = min(max(fits + int(gap * part), fits + 1), too_many - 1)
-        message = with_texts(item.message, _ends(old, guess, middle=middle))
+        message = with_texts(item.message, _ends(old, guess, keeps=keeps))
         cost = count(message)
         if cost <= room:
             fits, fits_cost, best = guess, cost, _Sized(message, cost)
@@ -189,14 +196,14 @@ def _cut(item: _Sized, room: int, count: Count, *, middle: bool) -> _Sized | Non
     return best
 
 
-def _ends(old: Sequence[str], characters: int, *, middle: bool) -> list[str]:
-    """The texts with so many characters left: their end, or with `middle` their beginning and end about a marker."""
-    head = (characters + 1) // 2 if middle else 0
+def _ends(old: Sequence[str], characters: int, *, keeps: str) -> list[str]:
+    """The texts with so many characters left: their "beginning", their "end", or both "ends" about a marker."""
+    head = {"beginning": characters, "end": 0, "ends": (characters + 1) // 2}[keeps]
     gap_from, gap_to = head, sum(map(len, old)) - (characters - head)
     new, at = [], 0
     for text in old:
         start, end = (min(max(edge - at, 0), len(text)) for edge in (gap_from, gap_to))
-        marker = MARKER if middle and at <= gap_from < at + len(text) else ""
+        marker = MARKER if keeps == "ends" and at <= gap_from < at + len(text) else ""
         new.append(text[:start] + marker + text[end:])
         at += len(text)
     return new

@@ -1,5 +1,6 @@
 """Answers as JSON: whatever an answer is, there is something of it to write. Pure."""
 
+import base64
 import json
 from collections.abc import Mapping
 from math import isfinite
@@ -57,7 +58,8 @@ def dumped(response: Any) -> Any:
     """An answer as plain data, or at least its text."""
     dump = getattr(response, "model_dump", None)
     if not callable(dump):
-        return response
+        content = getattr(response, "content", None)
+        return _sound(content, response) if isinstance(content, bytes) else response
     try:
         # Pydantic's warnings about unexpected types quote the answer.
         return dump(warnings=False)
@@ -69,6 +71,15 @@ def dumped(response: Any) -> Any:
         return dump()
     except Exception:  # noqa: BLE001  likewise
         return only_text(response)
+
+
+def _sound(content: bytes, answer: Any) -> dict[str, str]:
+    """Speech: an HTTP answer whose body is the sound."""
+    headers = getattr(getattr(answer, "response", None), "headers", {})
+    return {
+        "content_base64": base64.b64encode(content).decode("ascii"),
+        "content_type": str(headers.get("content-type", "application/octet-stream")),
+    }
 
 
 def only_text(response: Any) -> dict[str, Any]:

@@ -5,22 +5,20 @@ and a line of OpenAI's Batch API (`{"custom_id": â€¦, "method": "POST", "url": â
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from llm_api_client.errors import APICallException, InvalidInputError, LLMAPIClientError
+from llm_api_client.operations import CHAT, OPERATIONS, operation_of
 from llm_api_client.record import as_json
-from llm_api_client.records import Result
+from llm_api_client.records import Result, request_id_of
 
-CHAT = "/v1/chat/completions"
-"""The only endpoint that a line may name."""
-NOT_YET = ("/v1/responses", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/images/generations")
-"""Endpoints that OpenAI's Batch API takes, and this library does not yet."""
+URLS = {operation.path: operation for operation in OPERATIONS}
+"""Endpoints that a line may name."""
 
 _ENVELOPE = ("body", "url", "method")
-_REQUEST_ID_HEADERS = ("llm_provider-x-request-id", "llm_provider-request-id", "x-request-id", "request-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,9 @@ def request_line(entry: Entry) -> str:
     Raises:
         ValueError: The request is not plain data, or holds NaN.
     """
-    line = {"custom_id": entry.custom_id, "method": "POST", "url": CHAT, "body": entry.request}
+    body = {name: value for name, value in entry.request.items() if name != "endpoint"}
+    url = operation_of(entry.request).path
+    line = {"custom_id": entry.custom_id, "method": "POST", "url": url, "body": body}
     try:
         return as_json.text(line)
     except TypeError as wrong:
@@ -127,7 +127,7 @@ def result_line(entry: Entry, result: Result) -> str:
     """
     if result.error is None:
         body = as_json.dumped(result.response)
-        response = {"status_code": 200, "request_id": _request_id(result.response), "body": body}
+        response = {"status_code": 200, "request_id": request_id_of(result.response), "body": body}
         return _output(entry, response, None)
     return _output(entry, _http_error(result), _error(result.error))
 
@@ -149,9 +149,10 @@ def _request_of(data: dict[str, Any], custom_id: Any) -> dict[str, Any]:
         raise ValueError(message)
     if not any(name in data for name in _ENVELOPE):
         return data
-    method, url, body = data.get("method", "POST"), data.get("url", CHAT), data.get("body")
-    if url != CHAT:
-        message = f'this "url" is not supported; give "{CHAT}". Not supported yet: {", ".join(NOT_YET)}'
+    method, url, body = data.get("method", "POST"), data.get("url", CHAT.path), data.get("body")
+    operation = URLS.get(url) if isinstance(url, str) else None
+    if operation is None:
+        message = f'this "url" is not supported; there are {", ".join(URLS)}'
         raise ValueError(message)
     if not isinstance(method, str) or method.upper() != "POST":
         raise ValueError('this "method" is not supported; give "POST"')
@@ -161,19 +162,12 @@ def _request_of(data: dict[str, Any], custom_id: Any) -> dict[str, Any]:
         raise ValueError(message)  # noqa: TRY004  a fault of the text
     if "messages" in data or "model" in data:
         raise ValueError('"model" or "messages" stand beside the "body"; put them into it')
-    return body
+    return body if operation is CHAT else {**body, "endpoint": operation.name}
 
 
 def _output(item: Entry | Fault, response: Any, error: Any) -> str:
     line = {"id": f"batch_req_{item.line}", "custom_id": item.custom_id, "response": response, "error": error}
     return as_json.text_at_any_rate(line)
-
-
-def _request_id(response: Any) -> str | None:
-    hidden = getattr(response, "_hidden_params", None)
-    headers = hidden.get("additional_headers") if isinstance(hidden, Mapping) else None
-    found = [headers.get(name) for name in _REQUEST_ID_HEADERS] if isinstance(headers, Mapping) else []
-    return next((value for value in found if isinstance(value, str) and value), None)
 
 
 def _http_error(result: Result) -> Any:

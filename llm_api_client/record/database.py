@@ -1,10 +1,12 @@
-"""How a checkpoint file is opened: found sound, ours and of the newest version, or refused. Only this opens SQLite."""
+"""How a checkpoint or a cache is opened: sound, ours and of the newest version, or refused. Only this opens SQLite."""
 
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm_api_client.record import faults, schema
+from llm_api_client.record import cache_schema, faults, schema
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -14,6 +16,11 @@ CHECKED_BYTES = 16 * 2**20
 
 PATIENCE_SECONDS = 5.0
 """How long another program's lock is waited for."""
+
+CACHE_PATIENCE_SECONDS = 1.0
+"""Likewise once a cache is open: without it, a request is only slower."""
+
+_BETWEEN_TRIES_SECONDS = 0.01
 
 _SETTINGS = (
     "PRAGMA journal_mode = WAL",
@@ -111,3 +118,81 @@ def _check_whole(connection: "Connection", path: Path) -> None:
         [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise faults.damaged(path, found)
+
+
+def cache(path: Path) -> "Connection":
+    """A connection to a response cache of the newest version; it is made where there is none.
+
+    Any number of processes may have it open, and may make it at the same time.
+
+    Raises:
+        ConfigurationError: It is none, damaged, or one of a later version.
+    """
+    if not path.exists():
+        with suppress(FileExistsError):  # another process was quicker
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = connected(path, "rw")
+    try:
+        if _cache_version(connection, path) < len(cache_schema.MIGRATIONS):
+            _migrate_cache(connection, path)
+        _write_ahead(connection)
+        # No answer waits for the disk: a killed process loses none, a power cut the newest.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _check_pages(connection, path)
+        connection.execute(f"PRAGMA busy_timeout = {CACHE_PATIENCE_SECONDS * 1000:.0f}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _cache_version(connection: "Connection", path: Path) -> int:
+    from llm_api_client.record import cache_faults  # noqa: PLC0415  for those who have a cache
+
+    # One statement, so that it is one state of the file, whoever is making it.
+    [owner, version, tables] = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    if owner != cache_schema.APPLICATION_ID and (owner or version or tables):
+        raise cache_faults.foreign(path)
+    known = len(cache_schema.MIGRATIONS)
+    if version > known:
+        raise cache_faults.newer(path, version, known)
+    return int(version)
+
+
+def _migrate_cache(connection: "Connection", path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    version = _cache_version(connection, path)  # another process may have been quicker
+    for statements in cache_schema.MIGRATIONS[version:]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {cache_schema.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {len(cache_schema.MIGRATIONS)}")
+    connection.execute("COMMIT")
+
+
+def _write_ahead(connection: "Connection") -> None:
+    import sqlite3  # noqa: PLC0415  likewise
+
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as wrong:
+            # For this change alone, SQLite does not wait for others by itself.
+            if wrong.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_BETWEEN_TRIES_SECONDS)
+        else:
+            return
+
+
+def _check_pages(connection: "Connection", path: Path) -> None:
+    from llm_api_client.record import cache_faults  # noqa: PLC0415  likewise
+
+    if path.stat().st_size <= CHECKED_BYTES:
+        [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise cache_faults.damaged(path, found)

@@ -9,6 +9,8 @@ the parameters,
 - secrets are left out: parameters, and headers in `HEADERS`, whose name says that they hold one, and what looks like
   one in the base URL;
 - `api_base` is written as `base_url`, and of both `base_url` counts;
+- of what is no chat, the name of its operation is added as `endpoint`;
+- bytes are the SHA-256 of their content;
 - tuples are lists, mappings are dicts, a Pydantic model is its dump, and a Pydantic class its schema.
 
 Whatever else is sent counts: another temperature, user or header is another request.
@@ -22,6 +24,7 @@ from hashlib import sha256
 from typing import Any
 
 from llm_api_client.errors import InvalidInputError
+from llm_api_client.operations import CHAT, Operation
 from llm_api_client.secrets import is_secret_name, scrubbed
 
 SIZE = 16
@@ -46,13 +49,15 @@ HEADERS = frozenset({"headers", "extra_headers", "default_headers"})
 """Parameters whose own names may be those of secrets."""
 
 
-def identity_of(params: Mapping[str, Any]) -> bytes:
+def identity_of(params: Mapping[str, Any], operation: Operation = CHAT) -> bytes:
     """The identity of a call with these parameters: 16 bytes.
 
     Raises:
         InvalidInputError: A parameter is of a kind that has no form in JSON, so that equal requests cannot be told.
     """
     sent = _sent(params)
+    if operation is not CHAT:
+        sent["endpoint"] = operation.name
     try:
         text = _JSON.encode(sent)
     except (TypeError, ValueError, RecursionError):
@@ -132,6 +137,8 @@ def _plain(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, (bytes, bytearray)):
+        return {"sha256": sha256(value).hexdigest()}
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None:
         model = pydantic.BaseModel

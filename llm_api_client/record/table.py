@@ -84,14 +84,25 @@ def row_of(item: Result | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def excerpt_of(request: Any) -> str | None:
-    """The first `EXCERPT` characters of the last user message's text; None where there is none."""
+    """The first `EXCERPT` characters of the last user message's text, or of the prompt; None where there is none."""
     messages = request.get("messages") if isinstance(request, Mapping) else None
     if not isinstance(messages, (list, tuple)):
-        return None
+        return _excerpt_of_texts(request) if isinstance(request, Mapping) else None
     for message in reversed(messages):
         if isinstance(message, Mapping) and message.get("role") == "user":
             text = _text_of(message.get("content"))
             return None if text is None else _whole(text[:EXCERPT])
+    return None
+
+
+def _excerpt_of_texts(request: Mapping[str, Any]) -> str | None:
+    """Likewise of what is no chat: the first text of its prompt."""
+    for name in ("prompt", "input", "query"):
+        text = request.get(name)
+        if isinstance(text, (list, tuple)) and text:
+            text = text[0]
+        if isinstance(text, str):
+            return _whole(text[:EXCERPT])
     return None
 
 

@@ -1,41 +1,31 @@
 """Many journeys at once: which goes next, what is in flight, what is tried again, and when it is over."""
 
-import heapq
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
 from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from llm_api_client.admit.limiter import Go, NotBefore
-from llm_api_client.call.retry import RetryBudget
-from llm_api_client.errors import (
-    BatchInterruptedError,
-    BatchTimeoutError,
-    CheckpointError,
-    LLMAPIClientError,
-)
-from llm_api_client.records import Kind, Result, Verdict
-from llm_api_client.run.given_up import GivenUp, by_checkpoint, by_timeout
-from llm_api_client.run.journey import Journey, Road
+from llm_api_client.errors import BatchTimeoutError, CheckpointError, LLMAPIClientError
+from llm_api_client.records import UNDER_WAY, Kind, Result, Verdict
+from llm_api_client.run.given_up import GivenUp, by_checkpoint, by_timeout, ended_by
+from llm_api_client.run.intake import LOOK_AHEAD, Intake, Numbered
+from llm_api_client.run.journey import Journey
 from llm_api_client.run.keeping import Keeps
 from llm_api_client.run.lane import Lane, Lanes
 from llm_api_client.run.late import LateCalls
 from llm_api_client.run.order import InOrder
 from llm_api_client.run.progress import Progress
 from llm_api_client.run.refused import RefusedKeys
-from llm_api_client.run.workers import Workers
+from llm_api_client.run.retries import Retries
+from llm_api_client.run.road import Road
+from llm_api_client.run.workers import MOST_READY, Workers
 
 logger = logging.getLogger(__name__)
-
-MOST_READY = 8
-"""Calls that wait, admitted, for a thread while all are busy. Without them each thread that ends a call would wait for
-this one, which under load costs more than all else that is done for a call here."""
-
-LOOK_AHEAD = 1_000
-"""Requests taken from the input ahead of their turn, to find one whose own limit lets it go while others wait."""
 
 GROUP = 256
 """Requests that end at most before their results are handed out: answers from a checkpoint come by the thousand."""
@@ -61,6 +51,8 @@ class Batch:
         ordered: Whether results come in the order of the requests.
         whole: Whether requests that were not taken up when the batch is stopped have results too. Without, the rest
             of the input is not read, and what stopped the batch is raised at the end.
+        numbered: The requests with their numbers, in place of `requests`. While it gives `NONE_NOW`, `wake` says that
+            it may have some.
     """
 
     def __init__(
@@ -76,11 +68,11 @@ class Batch:
         late: LateCalls | None = None,
         ordered: bool = False,
         whole: bool = True,
+        numbered: Iterator[Numbered] | None = None,
     ) -> None:
         self._road = road
         self._clock = road.clock
-        self._source = enumerate(requests)
-        self._exhausted = False
+        self._intake = Intake(enumerate(requests) if numbered is None else numbered)
         self._ceiling = workers
         self._max_retries = max_retries
         self._timeout = timeout
@@ -94,15 +86,12 @@ class Batch:
         self._workers: Workers[Journey] = Workers(workers, "llm-api-client")
         # Calls that are admitted and handed over: those under way, and a few for the threads to go on with at once;
         # with a checkpoint none of these: a kill shall leave no more calls without a record than are in flight.
-        self._room = workers + (min(workers // 4, MOST_READY) if kept is None else 0)
+        self._room = workers + (min(workers // 4, MOST_READY) if kept is None and road.needs_threads else 0)
         self._lanes = Lanes(self._inbox.put)
-        self._retries: list[tuple[float, int, Journey]] = []
-        self._retry_order = count()
-        self._budget = RetryBudget()
+        self._retries = Retries()
         # Every request that was taken up and has not ended, wherever it is: an interrupt, which may come between any
-        # two steps, finds it here. Before, it is `_taken`; after, it is among `_ended`, and then among `_out`.
+        # two steps, finds it here. Before, the intake has it; after, it is among `_ended`, and then among `_out`.
         self._open: dict[Journey, None] = {}
-        self._taken: tuple[int, Any] | None = None
         self._admitted: list[Journey] = []
         self._in_flight: set[Journey] = set()
         self._ended: deque[tuple[Journey, Result]] = deque()
@@ -164,10 +153,9 @@ class Batch:
                 again = "again " if journey.attempts else ""
                 self._end(journey, error(f"Not sent {again}before {{}}.", False))
         if self._whole:
-            for index, request in chain([self._taken] if self._taken else [], self._source):
+            for index, request in self._intake.rest():
                 self._end(Journey(self._road, index, request), error("Not sent before {}.", False))
-        self._taken = None
-        self._exhausted = True
+        self._intake.close()
         yield from self._hand_out()
 
     def close(self) -> None:
@@ -182,6 +170,14 @@ class Batch:
         else:
             kept.close()
 
+    def wake(self) -> None:
+        """An input that had none may have some. From any thread."""
+        self._inbox.put(None)
+
+    def interrupt(self, stop: BaseException) -> None:
+        """Raise `stop` in the batch's thread, as Ctrl-C would. From any thread."""
+        self._inbox.put(stop)
+
     def _stop_sending(self) -> None:
         self._stopping = True
         for journey in chain(self._admitted, self._workers.withdraw()):
@@ -195,14 +191,11 @@ class Batch:
         return self._stopped_by if isinstance(self._stopped_by, CheckpointError) else None
 
     def _is_over(self) -> bool:
-        return self._exhausted and not self._open and not self._ended
+        return self._intake.is_exhausted and not self._open and not self._ended
 
     def _revive(self) -> None:
         """Put retries whose time has come at the head of their lanes, as many as the budget allows."""
-        now = self._clock.now()
-        while self._retries and self._retries[0][0] <= now and self._budget.ready_at(now) <= now:
-            _, _, journey = heapq.heappop(self._retries)
-            self._budget.take(now)
+        for journey in self._retries.due(self._clock.now()):
             self._put_first(journey)
 
     def _send(self) -> None:
@@ -240,24 +233,25 @@ class Batch:
 
     def _may_take_up(self) -> bool:
         """Whether to take the next request from the input: as late as possible, so that waiting costs no memory."""
-        if self._exhausted or self._lanes.waiting >= (LOOK_AHEAD if self._road.limits.several else 1):
+        if (
+            self._intake.is_exhausted
+            or self._intake.has_none_now
+            or self._lanes.waiting >= (LOOK_AHEAD if self._road.limits.several else 1)
+        ):
             return False
         return self._order is None or self._order.has_room(len(self._open) + len(self._ended), self._ceiling)
 
     def _take_up(self) -> None:
-        try:
-            self._taken = next(self._source, None)
-        except Exception as raised:  # noqa: BLE001  the caller's own, raised once all before it has ended
-            self._stopped_by = raised
-        if self._taken is None:
-            self._exhausted = True
+        taken = self._intake.take()
+        if taken is None:
+            self._stopped_by = self._intake.failure or self._stopped_by
             return
-        journey = Journey(self._road, *self._taken)
+        journey = Journey(self._road, *taken)
         self._open[journey] = None
-        self._taken = None
+        self._intake.taken = None
         try:
             journey.prepare()
-            found = journey.find(self._kept) if self._kept is not None else None
+            found = journey.find(self._kept)
         except LLMAPIClientError as error:
             self._end(journey, error)
         else:
@@ -271,7 +265,11 @@ class Batch:
         self._keep()
         for journey in self._admitted:
             self._in_flight.add(journey)
-            self._workers.submit(journey, journey.go, self._inbox)
+            end = journey.set_out(self._landed)
+            if end is None:
+                self._workers.submit(journey, journey.go, self._inbox)
+            elif end is not UNDER_WAY:
+                self._inbox.put((journey, end))
         self._admitted.clear()
         while self._ended:
             _, result = self._ended.popleft()
@@ -282,6 +280,12 @@ class Batch:
             self._lanes.leave()
         while self._out:
             yield self._out.popleft()
+        self._intake.has_none_now = False
+
+    def _landed(self, journey: Journey, end: Callable[[], Any], is_quick: bool) -> None:  # noqa: FBT001  as `Landed`
+        """A call that takes no thread has ended. Called by whoever waited for it, who shall not wait for this."""
+        if is_quick or not self._workers.try_submit(journey, partial(journey.arrive, end), self._inbox):
+            self._inbox.put((journey, journey.arrive(end)))
 
     def _keep(self) -> None:
         """Write down what is about to be sent, and what has ended; should that fail, nothing further is sent."""
@@ -323,9 +327,7 @@ class Batch:
         events = [lane.not_before for lane in self._lanes if lane.queue]
         if len(self._in_flight) >= self._room:
             events = []
-        if self._retries:
-            events.append(max(self._retries[0][0], self._budget.ready_at(now)))
-        return min(events, default=inf)
+        return min([*events, self._retries.next_at(now)])
 
     def _waiting_for(self, now: float) -> str:
         """What stands in the way of the next request, for people."""
@@ -343,17 +345,20 @@ class Batch:
                 message = self._inbox.get_nowait()
             except Empty:
                 return
-            if isinstance(message, Lane) or not isinstance(message[1], BaseException):
+            if isinstance(message, tuple) and not isinstance(message[1], BaseException):
                 self._deal_with(message)
 
     def _deal_with(self, message: Any) -> None:
+        self._intake.has_none_now = False
         if isinstance(message, Lane):
             message.not_before = -inf
+        if isinstance(message, BaseException):
+            raise message
+        if not isinstance(message, tuple):
             return
         journey, verdict = message
         if isinstance(verdict, BaseException):
-            said = f"The call raised {type(verdict).__name__}, which ends the batch; it may be billed."
-            self._end(journey, BatchInterruptedError(said, in_flight=True))
+            self._end(journey, ended_by(verdict))
             self._in_flight.discard(journey)
             raise verdict
         self._after(journey, verdict)
@@ -365,7 +370,7 @@ class Batch:
             self._put_first(journey)
             return
         if verdict.kind is Kind.ANSWERED:
-            self._budget.answered(retry=journey.attempts > 1)
+            self._retries.budget.answered(retry=journey.attempts > 1)
             self._end(journey)
             return
         if not self._stopping:
@@ -379,8 +384,7 @@ class Batch:
                     return
                 case Kind.TRANSIENT if journey.attempts <= self._max_retries:
                     delay = self._road.retry.delay(journey.attempts, verdict.retry_after, self._road.chance())
-                    due = self._clock.now() + delay
-                    heapq.heappush(self._retries, (due, next(self._retry_order), journey))
+                    self._retries.add(self._clock.now() + delay, journey)
                     return
         self._refused_keys.learn(journey, verdict)
         self._end(journey, verdict.error)

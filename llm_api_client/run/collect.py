@@ -1,10 +1,12 @@
 """How a batch's results reach the caller: each in its slot of a list, or one after another."""
 
+import copy
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
+from llm_api_client.errors import LLMAPIClientError
 from llm_api_client.records import Result
 from llm_api_client.run.batch import Batch
 from llm_api_client.run.given_up import by_stop
@@ -54,6 +56,30 @@ class Slots:
                 self.failures.append(result)
             if self._on_result is not None:
                 self._on_result(result)
+
+
+def only_result(batch: Batch) -> Result:
+    """Run the batch of one request, and return its result.
+
+    Raises:
+        LLMAPIClientError: It failed.
+    """
+    results: list[Result] = []
+    Slots(1, return_exceptions=True, on_result=results.append).fill(batch)
+    [result] = results
+    if result.error is not None:
+        raise raised(result.error) from result.error.__cause__
+    return result
+
+
+def raised(error: LLMAPIClientError) -> LLMAPIClientError:
+    """A result's error, to be raised outside of a batch.
+
+    It is a copy: the history keeps that one, and would keep with it all frames that it is raised through.
+    """
+    alone = copy.copy(error)
+    alone.index = None
+    return alone
 
 
 def stream(batch: Batch, close: Callable[[], None]) -> Generator[Result]:

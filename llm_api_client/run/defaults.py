@@ -50,6 +50,10 @@ class Defaults:
         """A request with what it leaves open. An `api_key` may be an `AskedKey`."""
         return _over(self._by_model.get(request["model"], self._shared), request)
 
+    def says(self, model: str, param: str) -> bool:
+        """Whether requests to a model that leave a parameter open have one."""
+        return param in self._by_model.get(model, self._shared).params
+
     def renew_keys(self) -> None:
         """Let keys that could not be had, or were refused for good, be asked for again."""
         for level in (self._shared, *self._by_model.values()):

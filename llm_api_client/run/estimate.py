@@ -15,9 +15,10 @@ from llm_api_client.admit.limiter import Limiter
 from llm_api_client.admit.limits import Limits
 from llm_api_client.admit.rates import RateLimit
 from llm_api_client.errors import LLMAPIClientError
-from llm_api_client.prepare.check import check_request, check_requests
+from llm_api_client.prepare.check import check_requests
 from llm_api_client.prepare.messages import media
 from llm_api_client.prepare.model import ModelDoor
+from llm_api_client.prepare.prompt import prompt_of
 from llm_api_client.records import Prepared, Usage
 from llm_api_client.run.estimate_text import FEW, problems, report
 
@@ -32,10 +33,14 @@ _PRICES_REMEMBERED = 8_192
 all else here takes over a request, and short prompts are often of the same size."""
 
 _BOUNDS = frozenset({"max_tokens", "max_completion_tokens"})
+_NEVER_SENT = frozenset({"endpoint"})
 
 
 class Prepares(Protocol):
     """Makes a request fit its model."""
+
+    def check(self, request: Any) -> str:
+        """The model by whose limits a request is admitted."""
 
     def prepare(self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool, exactly: bool) -> Prepared:
         """The request as it would be sent, and its size."""
@@ -269,7 +274,7 @@ class _Survey:
     def take(self, index: int, request: Any) -> None:
         """Add one request to the sums, or to the refused."""
         try:
-            check_request(request)
+            self._preparer.check(request)
             self._add(index, self._complete(request))
         except LLMAPIClientError as error:
             self._refused += 1
@@ -297,13 +302,15 @@ class _Survey:
         low, high = self._answer(prepared)
         bounded = prepared.max_answer_tokens is not None
         self._gate_of(model).admit(tokens, low, high, bounded=bounded)
-        cut = params["messages"] is not given["messages"]
+        prompt = {name: given[name] for name in prepared.operation.prompt if name in given}
+        cut = any(params[name] is not value for name, value in prompt.items())
         if cut and len(self._cuts) < FEW:
-            whole = {**params, "messages": given["messages"]}
+            whole = {**params, **prompt, "endpoint": prepared.operation.name}
             before = self._preparer.prepare(whole, sanitize=False, count_prompt=True, exactly=True)
             self._cuts.append(Cut(index, before.prompt_tokens, tokens))
         name = _name_with_provider(prepared)
-        least, most = (self._price(name, Usage(tokens, answer)) for answer in (low, high))
+        by_tokens = prepared.operation.priced_by_tokens
+        least, most = (self._price(name, Usage(tokens, answer)) if by_tokens else None for answer in (low, high))
         known = least is not None and most is not None
         self._by_model[model] = self._by_model.get(model, ModelEstimate()) + ModelEstimate(
             requests=1,
@@ -315,7 +322,7 @@ class _Survey:
             unpriced=not known,
             zero_priced=known and most == 0,
             assumed=not bounded,
-            estimated=not self._can_count(model) or any(map(media, params["messages"])),
+            estimated=not self._can_count(model) or any(map(media, prompt_of(params, prepared.operation))),
             truncated=cut,
             dropped=dict.fromkeys(_dropped(given, params), 1),
         )
@@ -328,6 +335,8 @@ class _Survey:
 
     def _answer(self, prepared: Prepared) -> tuple[int, int]:
         """The least and the most tokens of all the answers to one request."""
+        if not prepared.operation.generates:
+            return 0, 0
         n = prepared.params.get("n")
         answers = n if isinstance(n, int) and n > 1 else 1
         high = prepared.max_answer_tokens or answers * self._assumed
@@ -374,7 +383,7 @@ def _name_with_provider(prepared: Prepared) -> str:
 
 def _dropped(given: Mapping[str, Any], params: Mapping[str, Any]) -> Iterable[str]:
     """Parameters that would not be sent; a bound on the answer that goes by its other name is not one."""
-    gone = given.keys() - params.keys()
+    gone = given.keys() - params.keys() - _NEVER_SENT
     return gone - _BOUNDS if gone and not _BOUNDS.isdisjoint(params) else gone
 
 

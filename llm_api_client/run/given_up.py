@@ -4,7 +4,13 @@
 
 from collections.abc import Callable
 
-from llm_api_client.errors import BatchInterruptedError, BatchTimeoutError, CheckpointError, LLMAPIClientError
+from llm_api_client.errors import (
+    BatchInterruptedError,
+    BatchTimeoutError,
+    CheckpointError,
+    ClientClosedError,
+    LLMAPIClientError,
+)
 
 GivenUp = Callable[[str, bool], LLMAPIClientError]
 """The error of a request that is given up. It takes what is said, with {} for the reason, and whether a call was under
@@ -22,6 +28,10 @@ def by_timeout(why: str) -> GivenUp:
 
 def by_stop(stop: BaseException | None) -> GivenUp:
     """Something ended the batch, or, where it is None, the caller left its results."""
+    if isinstance(stop, CheckpointError):
+        return by_checkpoint(stop)
+    if isinstance(stop, ClientClosedError):
+        return by_close
     why = "the stream was left" if stop is None else f"the batch was stopped by {type(stop).__name__}"
 
     def error(said: str, in_flight: bool) -> LLMAPIClientError:
@@ -40,3 +50,15 @@ def by_checkpoint(failure: CheckpointError) -> GivenUp:
         )
 
     return error
+
+
+def by_close(said: str, in_flight: bool) -> LLMAPIClientError:
+    """The client is closed."""
+    said = said.format("the client was closed")
+    return BatchInterruptedError(said, in_flight=True) if in_flight else ClientClosedError(said)
+
+
+def ended_by(raised: BaseException) -> LLMAPIClientError:
+    """The call itself asked the program to end."""
+    said = f"The call raised {type(raised).__name__}, which ends the batch; it may be billed."
+    return BatchInterruptedError(said, in_flight=True)

@@ -1,119 +1,45 @@
 """One request's way, top to bottom: prepare → admit → call → judge → record."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
-from llm_api_client.admit.answers import AnswerLengths
 from llm_api_client.admit.budget import Hold
 from llm_api_client.admit.limiter import Decision, Go, Limiter, NotBefore, Place, Reservation
-from llm_api_client.admit.limits import Limits
 from llm_api_client.admit.rates import Charge
 from llm_api_client.call.answer import cost_of, limits_of, usage_of
 from llm_api_client.call.failure import forget_frames, read_failure, scrub
 from llm_api_client.call.judge import Where, judge_answer, judge_failure
-from llm_api_client.call.retry import RetryPolicy
-from llm_api_client.clock import Clock
-from llm_api_client.errors import AdmissionTimeoutError, ConfigurationError, LLMAPIClientError, RequestTooLargeError
-from llm_api_client.prepare.check import check_request
+from llm_api_client.errors import (
+    AdmissionTimeoutError,
+    ConfigurationError,
+    LLMAPIClientError,
+    RequestCancelledError,
+    RequestTooLargeError,
+)
 from llm_api_client.record.identity import identity_of
 from llm_api_client.record.table import excerpt_of
-from llm_api_client.records import Attempt, Key, Kind, Prepared, Result, Usage, Verdict
-from llm_api_client.run.defaults import Defaults
+from llm_api_client.records import UNDER_WAY, Attempt, Key, Kind, Prepared, Result, Usage, Verdict
 from llm_api_client.run.keeping import Claim, Keeps
 from llm_api_client.run.keys import CarriedKey
-from llm_api_client.run.purse import Purse
+from llm_api_client.run.road import Road
 from llm_api_client.secrets import masked, secrets_in
 
 _NOTHING_GENERATED = Usage(0, 0)
 
 
-class Prepares(Protocol):
-    """The first station: makes a request fit its model, and learns how well it counted."""
-
-    def prepare(
-        self, request: Mapping[str, Any], *, sanitize: bool, count_prompt: bool, exactly: bool, response_format: Any
-    ) -> Prepared:
-        """The request as it will be sent, and its size."""
-
-    def learn(self, prepared: Prepared, prompt_tokens: int) -> None:
-        """What the provider counted."""
-
-
-class Tracks(Protocol):
-    """Counts what is spent, from any thread."""
-
-    def record_start(self) -> None:
-        """A request is taken up."""
-
-    def record_attempt(self, attempt: Attempt) -> None:
-        """A call has ended."""
-
-    def record_end(self, *, succeeded: bool, sent: bool) -> None:
-        """A request has ended."""
-
-    def record_replay(self, cost: float | None) -> None:
-        """A request has ended with an answer that an earlier run paid for."""
-
-
-class Validates(Protocol):
-    """What the caller wants of an answer."""
-
-    @property
-    def response_format(self) -> Any:
-        """What to ask of a model that can keep to it, or None."""
-
-    def judge(self, response: Any) -> tuple[Verdict, Any]:
-        """What an answer comes to, and what was made of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Road:
-    """The stations that all journeys of a batch pass, built by the client.
-
-    Attributes:
-        preparer: Makes a request fit its model.
-        limits: Which limiter admits which model.
-        answers: Expected lengths of answers.
-        send: Performs a call; takes the parameters, the provider's name, and what to call when the request leaves.
-        price: US dollars for a model's usage, for answers that don't say what they cost.
-        retry: How long to wait after failures.
-        tracker: Counts every call.
-        record: Keeps every result.
-        clock: Tells the time.
-        chance: A random number from 0 to 1.
-        defaults: What requests carry that don't say otherwise.
-        sanitize: Whether requests are made to fit their models.
-        max_delay: Longest wait for admission in seconds, or None.
-        validation: What the caller wants of an answer, or None.
-        purse: The money that calls may cost, or None.
-    """
-
-    preparer: Prepares
-    limits: Limits
-    answers: AnswerLengths
-    send: Callable[[Mapping[str, Any], str | None, Callable[[], None]], Any]
-    price: Callable[[str, Usage], float | None]
-    retry: RetryPolicy
-    tracker: Tracks
-    record: Callable[[Result], None]
-    clock: Clock
-    chance: Callable[[], float]
-    defaults: Defaults
-    sanitize: bool
-    max_delay: float | None
-    validation: Validates | None = None
-    purse: Purse | None = None
+Landed = Callable[["Journey", Callable[[], Any], bool], None]
+"""Is told which call has ended, and else as `Arrived`."""
 
 
 class Journey:
     """One request under way. Its methods are called by one thread at a time."""
 
     __slots__ = (
-        "_asking_since", "_carried", "_charge", "_has_ended", "_hold", "_prepared", "_refusals", "_reservation",
-        "_waited", "_worst", "attempts", "claimed", "cost", "index", "key", "last", "limiter", "request", "road",
-        "was_lost",
+        "_asking_since", "_began", "_carried", "_charge", "_has_ended", "_hold", "_identity", "_landed", "_perform",
+        "_prepared", "_refusals", "_reservation", "_sent", "_waited", "_worst", "attempts", "claimed", "cost", "index",
+        "key", "last", "limiter", "request", "road", "was_lost",
     )  # fmt: skip
 
     def __init__(self, road: Road, index: int, request: Any) -> None:
@@ -125,6 +51,7 @@ class Journey:
         self.last: Attempt | None = None
         self.limiter: Limiter
         self.key: Key | None = None
+        self._identity: bytes | None = None
         self.claimed = False
         self.was_lost = False
         self._prepared: Prepared
@@ -137,6 +64,11 @@ class Journey:
         self._waited = 0.0
         self._asking_since: float | None = None
         self._has_ended = False
+        # Of the call under way: what performs it, if that was decided; what is sent; when it began; who is told.
+        self._perform: Callable[[], Any] | None = None
+        self._sent: Mapping[str, Any]
+        self._began = 0.0
+        self._landed: Landed
         road.tracker.record_start()
 
     @property
@@ -151,9 +83,8 @@ class Journey:
         Raises:
             LLMAPIClientError: The request cannot be sent as it is.
         """
-        check_request(self.request)
         road = self.road
-        self.limiter = road.limits.of(self.request["model"])
+        self.limiter = road.limits.of(road.preparer.check(self.request))
         self._prepared = road.preparer.prepare(
             road.defaults.complete(self.request),
             sanitize=road.sanitize,
@@ -165,14 +96,25 @@ class Journey:
         if road.purse is not None:
             self._worst = road.purse.worst_cost(self._prepared)
 
-    def find(self, kept: Keeps) -> Result | None:
-        """The answer that a checkpoint has for the request, or None.
+    def find(self, kept: Keeps | None) -> Result | None:
+        """The answer that a checkpoint or the cache has for the request, or None.
 
         Raises:
-            InvalidInputError: The request holds what a checkpoint cannot know it by.
+            InvalidInputError: The request holds what neither can know it by.
         """
-        self.key = kept.key(identity_of(self._prepared.params))
-        found = kept.find(self.key)
+        cache = self.road.cache
+        if kept is None and cache is None:
+            return None
+        self._identity = identity_of(self._prepared.params, self._prepared.operation)
+        found = None
+        if kept is not None:
+            self.key = kept.key(self._identity)
+            found = self._as_wanted(kept.find(self.key))
+        if found is None and cache is not None:
+            found = self._as_wanted(cache.get(self._identity))
+        return found
+
+    def _as_wanted(self, found: Result | None) -> Result | None:
         if found is None or self.road.validation is None:
             return found
         verdict, parsed = self.road.validation.judge(found.response)
@@ -187,6 +129,8 @@ class Journey:
 
     def has_end(self, result: Result) -> bool:
         """Whether a checkpoint should know of this end: calls were made for it, and the last of them has ended."""
+        if result.cached:
+            return True
         return self.attempts > 0 and not result.replayed and not getattr(result.error, "in_flight", False)
 
     def was_spared(self, result: Result) -> bool:
@@ -230,20 +174,59 @@ class Journey:
                 )
                 raise RequestTooLargeError(message)
 
-    def go(self) -> Verdict | BaseException | None:
+    def set_out(self, landed: Landed) -> Any:
+        """Begin the call without a thread, if that takes no waiting; None says that it is to `go` in one.
+
+        `UNDER_WAY` says that `landed` is told of its end, in another thread, maybe before this returns. Anything else
+        is the end itself, as from `go`.
+        """
+        self._landed = landed
+        return None if self._carried.is_asked else self._guarded(self._set_out)
+
+    def go(self) -> Any:
         """Make the call, judge and settle it, in whatever thread. What must stop the batch is returned, not raised.
 
         None says that it must ask again: the limit was paused since the request was admitted, so that it was not sent,
-        or its key was refused, and there is another.
+        or its key was refused, and there is another. `UNDER_WAY` says that `landed` will be told of its end.
         """
+        return self._guarded(self._go)
+
+    def arrive(self, end: Callable[[], Any]) -> Any:
+        """The call has ended: judge and settle it; else as `go`."""
+        return self._guarded(lambda: self._travel(end))
+
+    def _set_out(self) -> Any:
+        params = self._carried.params_to_send()
+        if self._reservation is None or self.limiter.is_paused or not self._may_start():
+            return None
+        self._sent, self._began = params, self.road.clock.now()
+        self._perform = self.road.begin(self._prepared, params, self._reservation.start, self._lands)
+        return UNDER_WAY if self._perform is None else None
+
+    def _go(self) -> Any:
+        perform, self._perform = self._perform, None
+        params = self._sent if perform is not None else self._carried.params_to_send()
+        # Asking for a key, or waiting for a thread, may have taken any time.
+        if self._has_ended or self._reservation is None or self.limiter.is_paused:
+            self.cancel()
+            return None
+        if not self._may_start():
+            self.cancel()
+            return Verdict(Kind.PERMANENT, RequestCancelledError("It was cancelled before it was sent."))
+        self._sent, self._began = params, self.road.clock.now()
+        if perform is None:
+            perform = self.road.begin(self._prepared, params, self._reservation.start, self._lands)
+        return UNDER_WAY if perform is None else self._travel(perform)
+
+    def _may_start(self) -> bool:
+        return self.road.may_start(self.index)
+
+    def _lands(self, end: Callable[[], Any], is_quick: bool) -> None:  # noqa: FBT001  as `Arrived` has it
+        self._landed(self, end, is_quick)
+
+    def _guarded(self, step: Callable[[], Any]) -> Any:
         try:
-            params = self._carried.params_to_send()
-            # Asking for a key may have taken any time.
-            if self._has_ended or self._reservation is None or self.limiter.is_paused:
-                self.cancel()
-                return None
-            verdict = self._travel(self._reservation, params)
-            again = self._carried.goes_again(params, verdict.kind)
+            return step()
         except ConfigurationError as no_key:  # of the callable that was asked for it
             self.cancel()
             return Verdict(Kind.PERMANENT, no_key.with_traceback(None))
@@ -255,8 +238,6 @@ class Journey:
             return Verdict(Kind.PERMANENT, error)
         except BaseException as stop:  # noqa: BLE001  the api_call asks the program to end; the batch's thread obeys
             return stop
-        self.attempts -= again
-        return None if again else verdict
 
     def cancel(self) -> None:
         """Give an admission back that will not be used."""
@@ -270,15 +251,20 @@ class Journey:
         if error is not None:
             error.index = self.index
         result = self._result(error)
+        if self.road.cache is not None and error is None and self._identity is not None:
+            self.road.cache.put(self._identity, result)
         sent = self.last is not None or getattr(error, "in_flight", False)
         self.road.tracker.record_end(succeeded=error is None, sent=sent)
         self.road.record(result)
         return result
 
     def replay(self, found: Result) -> Result:
-        """The journey is over before it began: with the answer that a checkpoint has."""
+        """The journey is over before it began: with the answer that a checkpoint or the cache has."""
         result = replace(found, index=self.index, request=masked(self.request))
-        self.road.tracker.record_replay(found.cost)
+        if found.cached:
+            self.road.tracker.record_cache_hit(found.cost)
+        else:
+            self.road.tracker.record_replay(found.cost)
         self.road.tracker.record_end(succeeded=True, sent=False)
         self.road.record(result)
         return result
@@ -303,6 +289,7 @@ class Journey:
             created_at=self.road.clock.wall(),
             model=model if isinstance(model, str) else None,
             parsed=last.parsed if last is not None and answered else None,
+            provider=None if last is None else last.provider,
         )
 
     def _pay(self, cost: float | None) -> None:
@@ -335,20 +322,24 @@ class Journey:
             raise AdmissionTimeoutError(message) from (None if self.last is None else self.last.verdict.error)
         return NotBefore(min(when, give_up_at), why)
 
-    def _travel(self, reservation: Reservation, params: Mapping[str, Any]) -> Verdict:
-        road, prepared = self.road, self._prepared
+    def _travel(self, perform: Callable[[], Any]) -> Any:
+        """Have the call's answer, judge and settle it; None where it goes again at once, with another key."""
+        road, prepared, params, reservation = self.road, self._prepared, self._sent, self._reservation
+        if reservation is None:
+            raise TypeError("a request that was not admitted cannot be sent")
         where = Where(prepared.model, prepared.provider, params.get("api_base") or params.get("base_url"))
         response = parsed = None
-        began = road.clock.now()
         try:
-            response = road.send(params, prepared.provider, reservation.start)
+            response = perform()
         except Exception as raised:  # noqa: BLE001  whatever it is, it has a meaning, and the judge says which
             verdict = self._judged(raised, where, secrets_in(params))
         else:
+            if response is UNDER_WAY:
+                return UNDER_WAY
             verdict = judge_answer(response, where)
             if verdict.kind is Kind.ANSWERED and road.validation is not None:
                 verdict, parsed = road.validation.judge(response)
-        latency = road.clock.now() - began
+        latency = road.clock.now() - self._began
         usage = usage_of(response)
         attempt = Attempt(
             model=prepared.model,
@@ -358,13 +349,16 @@ class Journey:
             cost=cost_of(response, prepared.model, usage, road.price),
             response=response,
             parsed=parsed,
+            provider=prepared.provider,
         )
         self._settle(attempt, reservation)
         road.tracker.record_attempt(attempt)
         if attempt.cost is not None:
             self.cost = (self.cost or 0.0) + attempt.cost
         self.last = attempt
-        return verdict
+        again = self._carried.goes_again(params, verdict.kind)
+        self.attempts -= again
+        return None if again else verdict
 
     def _judged(self, raised: Exception, where: Where, secrets: set[str]) -> Verdict:
         failure = read_failure(raised, self.road.clock.wall())
@@ -375,7 +369,7 @@ class Journey:
             forget_frames(raised)
         if verdict.error is not None:
             verdict.error.__cause__ = raised
-        return verdict
+        return replace(verdict, kind=Kind.PERMANENT) if self.road.has_spoken() else verdict
 
     def _settle(self, attempt: Attempt, reservation: Reservation) -> None:
         road, verdict = self.road, attempt.verdict

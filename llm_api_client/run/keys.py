@@ -91,6 +91,11 @@ class CarriedKey:
         key = self._params.get("api_key")
         return (self._refused or key.current) if isinstance(key, AskedKey) else key
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the key must be asked for, which may take any time."""
+        return isinstance(self._params.get("api_key"), AskedKey)
+
     def params_to_send(self) -> Mapping[str, Any]:
         """The parameters with the key itself; waits where it must be asked for.
 

@@ -10,7 +10,6 @@ from llm_api_client.errors import CheckpointError
 from llm_api_client.records import Kind, Verdict
 from llm_api_client.run.journey import Journey
 from llm_api_client.run.keeping import Keeps
-from llm_api_client.run.lane import Lane
 
 
 class LateCalls:
@@ -40,7 +39,7 @@ class LateCalls:
         try:
             while in_flight:
                 message = inbox.get()
-                if isinstance(message, Lane):
+                if not isinstance(message, tuple):
                     continue
                 journey, verdict = message
                 in_flight.discard(journey)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from llm_api_client.admit.budget import Budget, Hold
 from llm_api_client.admit.limiter import Place
 from llm_api_client.errors import BudgetExceededError
+from llm_api_client.prepare.prompt import prompt_of
 from llm_api_client.prepare.tokens import most_tokens
 from llm_api_client.records import Prepared, Usage
 
@@ -31,18 +32,21 @@ class Purse:
         Raises:
             BudgetExceededError: Nobody can say.
         """
-        params = prepared.params
+        params, operation = prepared.params, prepared.operation
         # A schema for the answer is read like the tools.
-        tokens = most_tokens(params.get("messages") or (), [params.get("tools"), params.get("response_format")])
+        tokens = most_tokens(prompt_of(params, operation), [params.get("tools"), params.get("response_format")])
         answer = prepared.longest_answer
-        cost = self._price(prepared.model, Usage(max(tokens, prepared.prompt_tokens), answer or 1))
+        cost = None
+        if operation.priced_by_tokens:
+            usage = Usage(max(tokens, prepared.prompt_tokens), 1 if answer is None else answer)
+            cost = self._price(prepared.model, usage)
         if cost is None:
             if self._allow_unpriced:
                 return 0.0
             message = (
-                f"The price of {prepared.model} is not known, so that max_cost could be passed unseen; it was not "
-                "sent. Name the model as LiteLLM's price list does, or pass allow_unpriced=True, which counts it as "
-                "nothing."
+                f"What {operation.name} by {prepared.model} may cost is not known before, so that max_cost could be "
+                "passed unseen; it was not sent. Name the model as LiteLLM's price list does, or pass "
+                "allow_unpriced=True, which counts it as nothing."
             )
             raise BudgetExceededError(message)
         if answer is None and cost > 0:

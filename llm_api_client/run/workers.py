@@ -5,7 +5,13 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
+from llm_api_client.records import UNDER_WAY
+
 K = TypeVar("K")
+
+MOST_READY = 8
+"""Calls that wait, admitted, for a thread while all are busy. Without them each thread that ends a call would wait for
+the batch's, which under load costs more than all else that is done for a call."""
 
 IDLE_SECONDS = 2.0
 """A thread without a call ends after this long."""
@@ -27,9 +33,12 @@ class Workers(Generic[K]):
         self._threads = 0
         self._idle = 0
         self._waiting = 0
+        self._closed = False
 
     def submit(self, key: K, call: Callable[[], Any], reply: SimpleQueue[Any]) -> None:
         """Run `call`, which must not raise, in a thread, and put `key` and what it returns into `reply`.
+
+        What returns `UNDER_WAY` is replied to by somebody else.
 
         Raises:
             RuntimeError: The system has not one thread to give. Where it gives some, those do all the work.
@@ -50,6 +59,17 @@ class Workers(Generic[K]):
                         raise
         self._calls.put((key, call, reply))
 
+    def try_submit(self, key: K, call: Callable[[], Any], reply: SimpleQueue[Any]) -> bool:
+        """As `submit`, also after `close`; returns whether there is a thread for it."""
+        try:
+            if self._closed:
+                Thread(target=lambda: reply.put((key, call())), name=self._name, daemon=True).start()
+            else:
+                self.submit(key, call, reply)
+        except RuntimeError:
+            return False
+        return True
+
     def withdraw(self) -> list[K]:
         """Take back the calls that were not begun; returns their keys."""
         keys: list[K] = []
@@ -65,6 +85,7 @@ class Workers(Generic[K]):
 
     def close(self) -> None:
         """Let idle threads end now, and busy ones after their call."""
+        self._closed = True
         for _ in range(self._threads):
             self._calls.put(None)
 
@@ -91,4 +112,5 @@ class Workers(Generic[K]):
             # First idle, then the reply: whoever reads the reply finds this thread free.
             with self._lock:
                 self._idle += 1
-            reply.put((key, outcome))
+            if outcome is not UNDER_WAY:
+                reply.put((key, outcome))

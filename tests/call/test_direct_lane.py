@@ -19,6 +19,7 @@ from llm_api_client.call.likeness import Likenesses
 from llm_api_client.call.sender import Sender
 from llm_api_client.call.wire import Raw
 from llm_api_client.errors import ClientClosedError, ConfigurationError
+from llm_api_client.operations import CHAT
 from llm_api_client.simulator import SimulatedProvider
 
 from .conftest import KEY
@@ -171,7 +172,7 @@ def test_a_key_among_litellm_s_settings_is_used_at_once(lane, raw, litellm, monk
         lane(raw.base_url, api_key=None)
     monkeypatch.setattr(litellm, setting, key)
     lane(raw.base_url, api_key=None)
-    expected = lane.sender._client({"api_base": raw.base_url}, "openai").api_key
+    expected = lane.sender._clients.of({"api_base": raw.base_url}, "openai", CHAT).api_key
     assert header(raw.requests[-1], "authorization") == f"Bearer {expected}" == f"Bearer {key}"
 
 

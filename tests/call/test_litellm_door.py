@@ -20,6 +20,7 @@ from llm_api_client.call.answer import cost_of, usage_of
 from llm_api_client.call.litellm_door import Facts, price
 from llm_api_client.call.sender import Sender
 from llm_api_client.errors import ClientClosedError
+from llm_api_client.operations import CHAT
 from llm_api_client.records import ModelFacts, Usage
 from llm_api_client.simulator import SimulatedProvider
 
@@ -114,7 +115,7 @@ def test_more_than_a_hundred_calls_are_in_flight(sender, route):
 
 @pytest.mark.parametrize(("route", "calls"), [("openai", 300), ("hosted_vllm", 1_000)])
 def test_connections_are_kept_and_used_again(sender, route, calls):
-    """A thousand calls open hardly more connections than there are threads, and every caller gets its own answer."""
+    """A thousand calls open no more connections than there are threads, LiteLLM's own and others, and none is mixed up."""
     with SimulatedProvider() as provider:
 
         def ask(number: int) -> str:
@@ -124,7 +125,7 @@ def test_connections_are_kept_and_used_again(sender, route, calls):
             answers = list(pool.map(ask, range(calls)))
         assert answers == [f"Simulated answer to: {number}" for number in range(calls)]
         assert provider.counts.received == calls
-        assert provider.counts.connections <= 40 + 4
+        assert provider.counts.connections <= 2 * 40
 
 
 @pytest.mark.parametrize("route", ["openai", "hosted_vllm"])
@@ -149,7 +150,7 @@ def test_keys_and_addresses_of_the_environment_are_used(sender, provider, monkey
     headers = provider.requests[0].headers
     assert headers["authorization"] == "Bearer sk-of-the-environment"
     assert headers["openai-organization"] == "org-of-the-environment"
-    assert len(sender._clients) == 1
+    assert len(sender._clients._made) == 1
 
 
 @pytest.mark.parametrize("route", ["openai", "hosted_vllm"])
@@ -188,7 +189,7 @@ def test_a_client_of_the_user_s_own_is_used(sender, provider):
     with openai.OpenAI(api_key="sk-of-the-client", base_url=provider.base_url) as own:
         sender(request("http://nowhere.invalid/v1", client=own), "openai")
     assert provider.requests[0].headers["authorization"] == "Bearer sk-of-the-client"
-    assert sender._http is None
+    assert sender._clients._http is None
 
 
 @pytest.mark.parametrize(
@@ -197,14 +198,14 @@ def test_a_client_of_the_user_s_own_is_used(sender, provider):
 def test_connections_that_the_user_sets_up_are_left_to_litellm(litellm, sender, provider, monkeypatch, setting, value):
     """Settings that own connections would swallow leave the call to LiteLLM's own."""
     monkeypatch.setattr(litellm, setting, value, raising=False)
-    assert sender._client(request(provider.base_url), "openai") is None
-    assert sender._client(request(provider.base_url), "hosted_vllm") is None
+    assert sender._clients.of(request(provider.base_url), "openai", CHAT) is None
+    assert sender._clients.of(request(provider.base_url), "hosted_vllm", CHAT) is None
 
 
 def test_ssl_verify_of_one_call_is_left_to_litellm(litellm, sender, provider):
     """A call with its own idea of certificates does not get the shared connections."""
     params = request(provider.base_url, ssl_verify=False)
-    assert sender._client(params, "openai") is None
+    assert sender._clients.of(params, "openai", CHAT) is None
     assert sender(params, "openai").choices
 
 
@@ -237,7 +238,7 @@ def test_calls_go_without_what_litellm_does_not_promise(litellm, provider, monke
     monkeypatch.delattr(sys.modules[module], name)
     sender = Sender(litellm.completion, is_litellm=True)
     route = "openai" if "openai" in module else "hosted_vllm"
-    assert sender._client(request(provider.base_url, route), route) is None
+    assert sender._clients.of(request(provider.base_url, route), route, CHAT) is None
     assert sender(request(provider.base_url), "openai").choices
     with pytest.raises(litellm.InternalServerError):
         sender(request(provider.base_url, prompt="[simulate: 500]"), "openai")

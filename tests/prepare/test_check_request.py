@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from llm_api_client.errors import InvalidInputError
+from llm_api_client.operations import operation_named
 from llm_api_client.prepare import check_request, check_requests
 
 USER = {"role": "user", "content": "Hello"}
@@ -137,9 +138,9 @@ def test_values_are_never_quoted() -> None:
 
 def test_other_calls_need_no_messages() -> None:
     """A call that is not a chat may come without messages, and its other parameters are checked all the same."""
-    check_request({"model": "m", "input": ["a", "b"]}, chat=False)
+    check_request({"model": "m", "input": ["a", "b"]}, operation_named("embeddings"))
     with pytest.raises(InvalidInputError, match="dimensions is NaN"):
-        check_request({"model": "m", "input": "a", "dimensions": float("nan")}, chat=False)
+        check_request({"model": "m", "input": "a", "dimensions": float("nan")}, operation_named("embeddings"))
 
 
 @pytest.mark.parametrize("wrong", ["text", b"bytes", bytearray(), None, 7, {"model": "m"}, UserDict()])

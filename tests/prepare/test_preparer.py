@@ -254,8 +254,8 @@ def test_sanitizing_is_dropping_and_cutting(make: MakePreparer) -> None:
 def test_requests_of_other_calls_pass(make: MakePreparer) -> None:
     """A request without messages or without a model is prepared as far as it goes."""
     preparer, _ = make()
-    embedding = {"model": MODEL, "input": ["a" * 400, "b" * 400]}
-    assert preparer.prepare(embedding, sanitize=True).prompt_tokens == 2 + 2 * 103
+    embedding = {"model": MODEL, "input": ["a" * 400, "b" * 400], "endpoint": "embeddings"}
+    assert preparer.prepare(embedding, sanitize=True).prompt_tokens == 206
     assert preparer.sanitize_completion_request({"model": MODEL, "input": [1, 2]}) == {"model": MODEL, "input": [1, 2]}
     assert preparer.sanitize_completion_request({"messages": []}) == {"messages": []}
     assert preparer.remove_unsupported_params({"seed": 1}) == {"seed": 1}

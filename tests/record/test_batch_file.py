@@ -15,8 +15,7 @@ from llm_api_client.errors import (
     ServerError,
 )
 from llm_api_client.record.batch_file import (
-    CHAT,
-    NOT_YET,
+    URLS,
     Entry,
     Fault,
     failure_line,
@@ -78,7 +77,7 @@ class TestReading:
         """A plain request and a line of OpenAI's Batch API give the same request, whatever the order."""
         lines = [
             json.dumps(REQUEST),
-            json.dumps({"custom_id": "a", "method": "POST", "url": CHAT, "body": REQUEST}),
+            json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": REQUEST}),
             json.dumps({"custom_id": "b", **REQUEST}),
             json.dumps({"body": REQUEST}),
         ]
@@ -114,7 +113,7 @@ class TestReading:
             ('{"temperature": 1e999}', "too large"),
             ("[" * 100_000, "nested too deeply"),
             ('{"custom_id": 5, "model": "m"}', "custom_id is a number"),
-            ('{"url": "/v1/embeddings", "body": {}}', "/v1/embeddings"),
+            ('{"url": "/v1/assistants", "body": {}}', "/v1/embeddings"),
             ('{"url": 7, "body": {}}', "url"),
             ('{"method": "GET", "body": {}}', "method"),
             ('{"method": null, "body": {}}', "method"),
@@ -132,9 +131,9 @@ class TestReading:
 
     def test_unsupported_endpoints_are_all_named(self):
         """Whoever asks for another endpoint is told which one there is, and which there are not yet."""
-        item = parse_line('{"url": "/v1/embeddings", "body": {}}', 1)
+        item = parse_line('{"url": "/v1/assistants", "body": {}}', 1)
         assert isinstance(item, Fault)
-        assert all(url in item.message for url in (CHAT, *NOT_YET))
+        assert all(url in item.message for url in URLS)
 
     def test_a_fault_keeps_its_custom_id(self):
         """A faulty line that has a readable custom_id keeps it."""

@@ -168,7 +168,7 @@ def test_the_excerpt_is_the_beginning_of_the_last_user_message(messages, expecte
     assert excerpt_of({"messages": messages}) == expected
 
 
-@pytest.mark.parametrize("request_", [None, "Hello", [], {}, {"input": "Hello"}])
+@pytest.mark.parametrize("request_", [None, "Hello", [], {}, {"file": "Hello"}])
 def test_what_is_no_chat_has_no_excerpt(request_):
     """A request of any other form, or of none, has no excerpt and spoils no row."""
     assert excerpt_of(request_) is None

@@ -21,6 +21,7 @@ from llm_api_client.errors import (
     RequestTooLargeError,
     ServerError,
 )
+from llm_api_client.run.road import in_a_thread
 from llm_api_client.testing import FakeClock, ScriptedAnswer, ScriptedCalls, ScriptedError
 
 from .conftest import contents, echo, questions
@@ -134,13 +135,13 @@ class TestLimits:
         client, _ = make_client(rpm=2)
         left = []
 
-        def send(params, provider, on_sent):
+        def send(prepared, params, on_sent):
             clock.sleep(5 if len(left) < 2 else 0)
             left.append(clock.now())
             on_sent()
             return ScriptedAnswer()
 
-        client._sender = send
+        client._sender.begin = in_a_thread(send)
         client.make_requests(questions(3))
         assert left[2] - max(left[:2]) >= 60
 
@@ -148,10 +149,10 @@ class TestLimits:
         """A call that fails before anything was sent gives its admission back."""
         client, _ = make_client(rpm=2)
 
-        def send(params, provider, on_sent):
+        def send(prepared, params, on_sent):
             raise OSError("no route")
 
-        client._sender = send
+        client._sender.begin = in_a_thread(send)
         client.make_requests(questions(10))
         assert clock.now() < 5
 

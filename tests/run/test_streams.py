@@ -104,7 +104,7 @@ class TestReading:
     def test_a_million_results_leave_nothing_behind(self):
         """Memory does not grow with the stream (here by 20,000 requests; the benchmark has the million)."""
         client = APIClient(None, None, 4, api_call=ScriptedCalls())
-        client._sender = lambda *_: ScriptedAnswer()
+        client._sender.begin = lambda *_: ScriptedAnswer
         stream = client.iter_requests(endless(), sanitize=False)
         for _ in itertools.islice(stream, 2_000):
             pass

@@ -7,10 +7,13 @@ from llm_api_client.call.litellm_door.answers import (
     collected,
     revive,
 )
-from llm_api_client.call.litellm_door.facts import Facts, Table, price, strict_schema
+from llm_api_client.call.litellm_door.facts import Facts, Table, price, provider_of, strict_schema
+from llm_api_client.call.litellm_door.files import batch_body, batch_price, file_call
 from llm_api_client.call.litellm_door.library import function, litellm_module, settings_of_call
 from llm_api_client.call.litellm_door.sending import (
     connection_settings,
+    credentials,
+    draws_by_sdk,
     headers_of_provider,
     http_handler,
     keys_of_the_house,
@@ -28,8 +31,13 @@ __all__ = [
     "Table",
     "append_success_callback",
     "ask_for_usage",
+    "batch_body",
+    "batch_price",
     "collected",
     "connection_settings",
+    "credentials",
+    "draws_by_sdk",
+    "file_call",
     "function",
     "headers_of_provider",
     "http_handler",
@@ -39,6 +47,7 @@ __all__ = [
     "openai_client",
     "openai_credentials",
     "price",
+    "provider_of",
     "revive",
     "settings_of_call",
     "strict_schema",

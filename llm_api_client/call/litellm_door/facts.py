@@ -15,6 +15,12 @@ _PROVIDERS_WITH_LOGIN = frozenset({"chatgpt", "github_copilot"})
 _MODES_WITH_PARAMS = frozenset({"chat", "completion", "responses"})
 
 
+def provider_of(model: str, base_url: str) -> str | None:
+    """LiteLLM's name of the provider that a request to `model` at `base_url` would go to, or None."""
+    found = or_none(litellm_module().get_llm_provider, model=model, api_base=base_url)
+    return None if found is None else str(found[1])
+
+
 def price(model: str, usage: Usage) -> float | None:
     """US dollars for `usage` by LiteLLM's table, or None where it has no price for `model`."""
     parts = or_none(

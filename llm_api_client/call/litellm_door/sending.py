@@ -116,6 +116,29 @@ def openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str 
     return base, key, organization
 
 
+def credentials(params: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """Base URL and key of a call to any provider, from wherever LiteLLM takes them; there is no organization."""
+    litellm = litellm_module()
+    *_, key, base = litellm.get_llm_provider(
+        model=params.get("model"),
+        custom_llm_provider=params.get("custom_llm_provider"),
+        api_base=params.get("api_base") or params.get("base_url"),
+        api_key=params.get("api_key"),
+    )
+    return base, params.get("api_key") or litellm.api_key or key, None
+
+
+def draws_by_sdk(provider: str) -> bool:
+    """Whether images of a provider are made by OpenAI's SDK."""
+    from litellm.types.utils import LlmProviders  # noqa: PLC0415
+    from litellm.utils import ProviderConfigManager  # noqa: PLC0415
+
+    if provider not in litellm_module().openai_compatible_providers:
+        return False
+    own = ProviderConfigManager.get_provider_image_generation_config(model="", provider=LlmProviders(provider))
+    return own is None or provider == "xinference"  # whose images go that way all the same
+
+
 def wants_its_own() -> bool:
     """Whether the user has set LiteLLM up to connect in a way that these connections would not."""
     litellm = litellm_module()
