@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from llm_api_client import APIClient
-from llm_api_client.api_tracker import APIUsageTracker, StatusTracker
+from llm_api_client.api_tracker import MOST_MODELS, APIUsageTracker, StatusTracker
 from llm_api_client.errors import NetworkError, RateLimitError, ServerError
 from llm_api_client.records import Attempt, Kind, Usage, Verdict
 from llm_api_client.simulator import SimulatedProvider
@@ -16,8 +16,8 @@ from llm_api_client.testing import ScriptedAnswer, ScriptedCalls
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
-def answered(latency=0.1, usage=Usage(10, 5), cost=0.25):  # noqa: B008  a frozen value
-    return Attempt("m", Verdict(Kind.ANSWERED), latency, usage, cost)
+def answered(latency=0.1, usage=Usage(10, 5), cost=0.25, model="m", provider=None):  # noqa: B008  a frozen value
+    return Attempt(model, Verdict(Kind.ANSWERED), latency, usage, cost, provider=provider)
 
 
 def failed(error, kind=Kind.TRANSIENT, usage=None, cost=None):
@@ -156,6 +156,57 @@ def test_what_failed_and_is_billed_counts():
     assert tracker.mean_response_time is None
 
 
+def test_what_was_spent_is_summed_up_by_provider_and_by_model():
+    """Each call counts for its provider and for its model, billed failures too, and the sums are the totals."""
+    tracker = APIUsageTracker()
+    tracker.record_attempt(answered(model="a", provider="openai"))
+    tracker.record_attempt(answered(model="a", provider="azure", cost=None))
+    tracker.record_attempt(answered(model="b", provider="openai", usage=None))
+    tracker.record_attempt(answered(model=""))
+    tracker.record_attempt(failed(ServerError("no", status_code=200), usage=Usage(7, 0), cost=0.5))
+    tracker.record_attempt(failed(ServerError("no", status_code=500)))
+
+    def sums(requests, tokens, cost, unpriced=0):
+        return {"requests": requests, "tokens": tokens, "cost": cost, "unpriced_requests": unpriced}
+
+    assert tracker.usage == {
+        "total_requests": 4,
+        "total_tokens": 52,
+        "prompt_tokens": 37,
+        "completion_tokens": 15,
+        "total_cost": 1.25,
+        "unpriced_requests": 1,
+        "by_provider": {"openai": sums(2, 15, 0.5), "azure": sums(1, 15, 0.0, 1), "unknown": sums(1, 22, 0.75)},
+        "by_model": {
+            "a": sums(2, 30, 0.25, 1), "b": sums(1, 0, 0.25), "unknown": sums(1, 15, 0.25), "m": sums(0, 7, 0.5),
+        },
+    }  # fmt: skip
+
+
+def test_models_without_end_take_no_memory_without_end():
+    """Beyond a thousand models the rest is summed up together, and nothing is lost."""
+    tracker = APIUsageTracker()
+    for number in range(MOST_MODELS + 50):
+        tracker.record_attempt(answered(model=f"m{number}"))
+    tracker.record_attempt(answered(model="m7"))
+    by_model = tracker.usage["by_model"]
+    assert len(by_model) == MOST_MODELS + 1
+    assert by_model["others"]["requests"] == 50
+    assert by_model["m7"]["requests"] == 2
+    assert sum(each["tokens"] for each in by_model.values()) == tracker.usage["total_tokens"]
+
+
+def test_hits_of_the_cache_are_counted_apart():
+    """An answer from the cache adds to nothing but the hits and what they saved, and the text says so."""
+    tracker = APIUsageTracker()
+    tracker.record_cache_hit(0.25)
+    tracker.record_cache_hit(None)
+    assert (tracker.num_cache_hits, tracker.saved_cost) == (2, 0.25)
+    assert (tracker.num_api_calls, tracker.total_cost, tracker.usage["total_requests"]) == (0, 0.0, 0)
+    assert "Answers from the cache: 2, which saved $0.25" in str(tracker)
+    assert "cache" not in str(APIUsageTracker())
+
+
 def test_each_end_is_counted_once_under_its_kind():
     """Rate limits, answers that are errors, and calls without an answer are told apart."""
     tracker = APIUsageTracker()
@@ -198,7 +249,10 @@ def test_a_client_counts_what_a_real_answer_cost(litellm):
 
 @pytest.fixture
 def callbacks(litellm, monkeypatch):
-    """LiteLLM's success callbacks, with one of the user's own in it."""
+    """LiteLLM's success callbacks, with one of the user's own in it; its calls' ids.
+
+    LiteLLM calls them from a thread of its own, so that a call of the test before may still come.
+    """
     calls = []
 
     def users_own(kwargs, completion_response, start_time, end_time):
@@ -218,7 +272,7 @@ def test_tracking_of_other_calls_is_added_to_the_user_s_callbacks(litellm, callb
     tracker.set_up_litellm_cost_tracking()
     assert litellm.success_callback == [users_own, tracker.track_cost_callback]
     response = litellm.completion(model="gpt-4o-mini", messages=MESSAGES, mock_response="Hello there")
-    eventually(lambda: tracker.num_api_calls == 1 and len(callbacks) == 1)
+    eventually(lambda: tracker.num_api_calls == 1 and len(callbacks) >= 1)
     assert tracker.total_completion_tokens == response.usage.completion_tokens > 0
     assert tracker.total_cost == pytest.approx(litellm.completion_cost(response))
 
@@ -241,9 +295,9 @@ def test_a_client_s_own_calls_are_not_counted_twice(litellm, callbacks):
             client.tracker.set_up_litellm_cost_tracking()
             client.make_requests([{"model": "gpt-4o-mini", "messages": MESSAGES}] * 5)
             other.make_requests([{"model": "gpt-4o-mini", "messages": MESSAGES}] * 3)
-            eventually(lambda: len(callbacks) == 8)
+            eventually(lambda: len(callbacks) >= 8)
             litellm.completion(model="gpt-4o-mini", messages=MESSAGES, mock_response="Hello")
-            eventually(lambda: len(callbacks) == 9 and client.tracker.num_api_calls == 6)
+            eventually(lambda: len(callbacks) >= 9 and client.tracker.num_api_calls == 6)
             assert other.tracker.num_api_calls == 3
 
 
@@ -251,8 +305,10 @@ def test_the_callback_takes_times_as_litellm_and_as_people_give_them():
     """Datetimes and plain seconds are both understood; an unknown cost is unknown."""
     tracker = APIUsageTracker()
     start = datetime(2026, 1, 1)  # noqa: DTZ001  LiteLLM's are naive
-    tracker.track_cost_callback({"response_cost": 0.5}, ScriptedAnswer(), start, start + timedelta(seconds=1.5))
+    call = {"response_cost": 0.5, "model": "m", "custom_llm_provider": "openai"}
+    tracker.track_cost_callback(call, ScriptedAnswer(), start, start + timedelta(seconds=1.5))
     tracker.track_cost_callback({}, ScriptedAnswer(prompt_tokens=1, completion_tokens=2), 10.0, 10.5)
     assert (tracker.total_cost, tracker.num_unpriced_calls) == (0.5, 1)
     assert (tracker.total_prompt_tokens, tracker.total_completion_tokens) == (11, 7)
     assert tracker.mean_response_time == 1.0
+    assert tracker.usage["by_provider"]["openai"]["cost"] == tracker.usage["by_model"]["m"]["cost"] == 0.5

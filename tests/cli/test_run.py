@@ -44,7 +44,7 @@ class TestRequests:
             "",
             {"custom_id": "two", "method": "POST", "url": "/v1/chat/completions", "body": ask("two")},
             "not json",
-            {"custom_id": "four", "url": "/v1/embeddings", "method": "POST", "body": {}},
+            {"custom_id": "four", "url": "/v1/assistants", "method": "POST", "body": {}},
             ask("five [simulate: 400]", custom_id="five"),
             ask("six"),
         )
