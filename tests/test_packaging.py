@@ -22,6 +22,7 @@ MOST_LINES = 400
 
 STATE = {
     ("call/connections.py", "_current"): "which call each thread has under way",
+    ("record/cache_file.py", "_registry"): "caches' files that are open: a forked child leaves them to its parent",
     ("call/litellm_door/library.py", "_held"): "settings of LiteLLM that calls under way hold",
     ("call/litellm_door/library.py", "_settings_lock"): "guards the one above",
     ("record/store.py", "_registry"): "checkpoints that are open, since a file opened twice is one store",
