@@ -285,6 +285,7 @@ class APIClient(Batches, Singles, Offline, RawHTTP, Account, Jobs):
             answers=self._answers,
             begin=self._sender.begin if reader is None else self._sender.streaming(reader),
             needs_threads=self._sender.needs_threads,
+            baton=self._sender.baton,
             price=litellm_door.price,
             retry=self._retry,
             tracker=self.tracker,

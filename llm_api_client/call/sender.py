@@ -5,21 +5,23 @@ no limiter sees, connection pools of 100 with 20 kept alive, and advertisements 
 """
 
 import logging
+import random
 import time
-import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Literal, get_args
 
 from llm_api_client.call import litellm_door
-from llm_api_client.call.clients import SDK_CHATS, Clients
+from llm_api_client.call.clients import Clients
 from llm_api_client.call.connections import DEFAULT_TIMEOUT, Exchange, exchange
-from llm_api_client.call.direct import Plan, Plans, Request, plain
+from llm_api_client.call.direct import WAYS, Plan, Plans, Request, plain
 from llm_api_client.call.failure import note_heard, scrub
 from llm_api_client.call.likeness import Said
 from llm_api_client.call.litellm_door.answers import Tap
+from llm_api_client.call.litellm_door.library import or_none
 from llm_api_client.call.wire import Raw, Wire, WireError
 from llm_api_client.errors import ConfigurationError
 from llm_api_client.operations import CHAT, Operation
@@ -98,9 +100,14 @@ class Sender:
         self._said: set[str] = set()
         self._plans = None
         if is_litellm and transport != "litellm":
-            self._plans = Plans(litellm_door.price, litellm_door.headers_of_provider, litellm_door.surroundings)
+            self._plans = Plans(_price, litellm_door.headers_of_provider, litellm_door.surroundings)
         self._wire = Wire(litellm_door.tls_context)
         self._clients = Clients()
+
+    @property
+    def baton(self) -> AbstractContextManager[Any]:
+        """What a thread holds while it begins calls, and gives up where it waits: see `Wire.baton`."""
+        return self._wire.baton
 
     @property
     def needs_threads(self) -> bool:
@@ -160,12 +167,12 @@ class Sender:
         if operation.is_chat and not self._is_litellm:
             return partial(self._by_other, _Order(params, sent, provider, self._api_call, on_sent, tap))
         perform = self._api_call if operation.is_chat else litellm_door.function(operation.function)
-        sent.setdefault("litellm_call_id", litellm_door.OWN_CALL + uuid.uuid4().hex)
+        sent.setdefault("litellm_call_id", f"{litellm_door.OWN_CALL}{random.getrandbits(128):032x}")
         own = None if "client" in params or provider is None else self._clients.of(params, provider, operation)
         if own is None:
             return partial(self._by_litellm, _Order(params, sent, provider, perform, on_sent, tap))
         sent["client"] = own
-        request = self._watched(params, provider) if operation.is_chat and provider not in SDK_CHATS else None
+        request = self._watched(params, provider, operation, perform)
         order = _Order(params, sent, provider, perform, on_sent, tap, request)
         plan = self._plans.of(request) if self._plans is not None and request is not None else None
         body = plan.body(request) if plan is not None and request is not None else None
@@ -194,19 +201,24 @@ class Sender:
                 scrub(raised, litellm_door.keys_of_the_house())
                 raise
             if order.request is not None and self._plans is not None:
-                _watch(self._plans, order.request, order.provider, wire, came, response)
+                _watch(self._plans, order.request, wire, came, response)
         order.on_sent()  # Once more, in case LiteLLM went another way: an answer proves that the request left.
         return response
 
-    def _watched(self, params: Mapping[str, Any], provider: str | None) -> Request | None:
+    def _watched(
+        self, params: Mapping[str, Any], provider: str | None, operation: Operation, perform: Callable[..., Any]
+    ) -> Request | None:
         """A request that may go without LiteLLM once it was seen what LiteLLM does with such; None for others."""
-        if self._plans is None or self._is_replaced():
+        if self._plans is None or operation.function not in WAYS or self._is_replaced():
             return None
-        request = self._plans.request(params, provider) if litellm_door.only_sends() else None
+        # What stands in the place of one of LiteLLM's functions is asked each time.
+        if not operation.is_chat and not str(getattr(perform, "__module__", "")).startswith("litellm."):
+            return None
+        request = self._plans.request(params, provider, operation.function) if litellm_door.only_sends() else None
         model = str(params.get("model"))
         if request is None and self._says_what_cannot and model not in self._said:
             self._said.add(model)
-            why = "has parameters or messages that LiteLLM may do more with than send them"
+            why = "has parameters or a prompt that LiteLLM may do more with than send them"
             if not litellm_door.only_sends():
                 why = "would pass by LiteLLM's callbacks, cache or rules"
             logger.warning("A request for %s goes through LiteLLM: it %s. This is said once per model.", model, why)
@@ -247,7 +259,7 @@ class Sender:
             return None
         try:
             read = plain(came)
-            said = None if read is None else Said.of(read)
+            said = None if read is None else Said.of(read, order.request.shape)
             return (
                 None if said is None else plan.likenesses.answer(said, seconds * 1_000, order.sent["litellm_call_id"])
             )
@@ -256,9 +268,18 @@ class Sender:
             return None
 
 
-def _watch(
-    plans: Plans, request: Request, provider: str | None, wire: Exchange, came: Raw | WireError | None, response: Any
-) -> None:
+def _price(response: Any) -> float | None:
+    """US dollars for a response, as LiteLLM would price it now; None where it has no price."""
+    hidden = response._hidden_params  # noqa: SLF001  LiteLLM's place for it
+    ask = partial(or_none, litellm_door.function("completion_cost"), completion_response=response)
+    model = str(hidden.get("litellm_model_name"))
+    cost = ask(model=model, custom_llm_provider=hidden.get("custom_llm_provider"))
+    # A completion by OpenAI is priced as one of another provider's, which the model's bare name leads to.
+    cost = ask(model=model.partition("/")[2]) if cost is None else cost
+    return None if cost is None else float(cost)
+
+
+def _watch(plans: Plans, request: Request, wire: Exchange, came: Raw | WireError | None, response: Any) -> None:
     """See what LiteLLM has sent for a request, and what it has made of the answer."""
     answer = wire.answer
     # What took more than one exchange was more than sending.
@@ -267,7 +288,7 @@ def _watch(
     try:
         if came is None:
             asked = answer.request
-            plans.learn(request, provider, str(asked.url), asked.headers.raw, asked.content)
+            plans.learn(request, str(asked.url), asked.headers.raw, asked.content)
         plans.learn_answer(request, Raw(answer.status_code, answer.headers.multi_items(), answer.content), response)
     except Exception as wrong:  # noqa: BLE001  whatever cannot be learned costs nobody the answer
         logger.debug("Nothing was learned of a request for %s: %s.", request.model, type(wrong).__name__)

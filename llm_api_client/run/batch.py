@@ -15,7 +15,7 @@ from llm_api_client.records import UNDER_WAY, Kind, Result, Verdict
 from llm_api_client.run.given_up import GivenUp, by_checkpoint, by_timeout, ended_by
 from llm_api_client.run.intake import LOOK_AHEAD, Intake, Numbered
 from llm_api_client.run.journey import Journey
-from llm_api_client.run.keeping import Keeps
+from llm_api_client.run.keeping import Keeps, write_down
 from llm_api_client.run.lane import Lane, Lanes
 from llm_api_client.run.late import LateCalls
 from llm_api_client.run.order import InOrder
@@ -113,8 +113,9 @@ class Batch:
                 self._stopped_by = BatchTimeoutError(f"Not all requests were read from the input before {why}.")
                 yield from self.give_up(by_timeout(why))
                 break
-            self._revive()
-            self._send()
+            with self._road.baton:
+                self._revive()
+                self._send()
             if self._ended or self._admitted:
                 yield from self._hand_out()
             elif not self._is_over():
@@ -263,18 +264,19 @@ class Batch:
     def _hand_out(self) -> Iterator[Result]:
         """Make final what was decided: first it is kept, then calls go under way, then results go to the caller."""
         self._keep()
-        for journey in self._admitted:
-            self._in_flight.add(journey)
-            end = journey.set_out(self._landed)
-            if end is None:
-                self._workers.submit(journey, journey.go, self._inbox)
-            elif end is not UNDER_WAY:
-                self._inbox.put((journey, end))
-        self._admitted.clear()
-        while self._ended:
-            _, result = self._ended.popleft()
-            self._out.extend([result] if self._order is None else self._order.put(result))
-            self._progress.ended(result)
+        with self._road.baton:
+            for journey in self._admitted:
+                self._in_flight.add(journey)
+                end = journey.set_out(self._landed)
+                if end is None:
+                    self._workers.submit(journey, journey.go, self._inbox)
+                elif end is not UNDER_WAY:
+                    self._inbox.put((journey, end))
+            self._admitted.clear()
+            while self._ended:
+                _, result = self._ended.popleft()
+                self._out.extend([result] if self._order is None else self._order.put(result))
+                self._progress.ended(result)
         if self._out:
             # The caller may take any time with them, in which others of the client shall not wait for this batch.
             self._lanes.leave()
@@ -291,13 +293,8 @@ class Batch:
         """Write down what is about to be sent, and what has ended; should that fail, nothing further is sent."""
         if self._kept is None or self._stopped_by_checkpoint is not None:
             return
-        claims = [journey.claim() for journey in self._admitted if not journey.claimed]
-        ends = [(journey.key, result) for journey, result in self._ended if journey.key and journey.has_end(result)]
-        released = [journey.key for journey, result in self._ended if journey.key and journey.was_spared(result)]
-        if not (claims or ends or released):
-            return
         try:
-            self._kept.write(claims, ends, released)
+            write_down(self._kept, self._admitted, self._ended)
         except CheckpointError as error:
             self._stopped_by = error
             for journey in self._admitted:
@@ -314,9 +311,10 @@ class Batch:
             message = self._clock.wait(
                 self._inbox, None if timeout == inf else timeout, running=min(len(self._in_flight), self._ceiling)
             )
-            while True:
-                self._deal_with(message)
-                message = self._inbox.get_nowait()
+            with self._road.baton:
+                while True:
+                    self._deal_with(message)
+                    message = self._inbox.get_nowait()
         except Empty:
             return
 

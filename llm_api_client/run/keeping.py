@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from llm_api_client.record.store import Revive, Store
@@ -37,6 +37,36 @@ class Keeps(Protocol):
 
     def close(self) -> None:
         """The batch is over."""
+
+
+class Claims(Protocol):
+    """A request's journey, as far as a checkpoint is concerned."""
+
+    key: Key | None
+    claimed: bool
+
+    def claim(self) -> Claim:
+        """What is written down before it is sent."""
+
+    def has_end(self, result: Result) -> bool:
+        """Whether the checkpoint should know of this end."""
+
+    def was_spared(self, result: Result) -> bool:
+        """Whether it was claimed, and ended without a call that may be paid for."""
+
+
+def write_down(kept: Keeps, admitted: Iterable[Claims], ended: Iterable[tuple[Claims, Result]]) -> None:
+    """Write down what is about to be sent, and what has ended, if there is anything to write.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    claims = [journey.claim() for journey in admitted if not journey.claimed]
+    known = [(journey.key, journey, result) for journey, result in ended if journey.key]
+    ends = [(key, result) for key, journey, result in known if journey.has_end(result)]
+    released = [key for key, journey, result in known if journey.was_spared(result)]
+    if claims or ends or released:
+        kept.write(claims, ends, released)
 
 
 def opened(path: str | os.PathLike[str], revive: Revive) -> Store:

@@ -1,7 +1,8 @@
 """The stations that all journeys of a batch pass, and what the engine asks of each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -107,6 +108,7 @@ class Road:
         validation: What the caller wants of an answer, or None.
         purse: The money that calls may cost, or None.
         cache: Answers to requests that are exactly the same, or None.
+        baton: Held by the batch's thread while it works, so that it and who reads answers do not disturb each other.
         may_start: Whether a request may still be sent, by its number; it may have been cancelled.
         has_spoken: Whether a call that failed is not to be made again, for the caller already has a part of the answer.
     """
@@ -128,5 +130,6 @@ class Road:
     purse: Purse | None = None
     cache: Caches | None = None
     needs_threads: bool = True
+    baton: AbstractContextManager[Any] = field(default_factory=nullcontext)
     may_start: Callable[[int], bool] = _always
     has_spoken: Callable[[], bool] = bool

@@ -140,7 +140,7 @@ class TextStream(Iterator[str]):
 
 
 class Streams:
-    """A client's streams under way: a thread for each, which knows nothing of the stream, so that it can be forgotten."""
+    """A client's streams under way: a thread for each, which does not know the stream, so that it can be forgotten."""
 
     def __init__(self) -> None:
         # The lock guards both.

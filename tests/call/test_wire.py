@@ -154,6 +154,14 @@ WHOLE = {
 }
 
 
+def until(what: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + 5
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("case", WHOLE)
 def test_an_answer_is_read_whole_and_its_connection_used_again(wire, server, case):
     """Each form that HTTP has for the length of an answer is understood, and the next call takes its connection."""
@@ -233,14 +241,6 @@ def test_a_connection_that_cannot_be_made_has_sent_nothing(wire):
     assert (caught.value.connecting, caught.value.timed_out, sent) == (True, False, [])
 
 
-def until(what: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do."""
-    deadline = time.monotonic() + 5
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 @pytest.mark.parametrize("host", ["a..b", "x" * 70, ""])
 def test_a_host_that_cannot_be_one_is_an_error_of_connecting(wire, host):
     """What no resolver takes, and no certificate can name, is an error like that of an unknown host."""
@@ -253,6 +253,7 @@ def test_connections_that_the_server_closed_are_noticed_before_they_are_used(wir
     """An idle connection that the server has closed costs no call: the next one goes out once, on a new one."""
     post(wire, server)
     server.close_connections()
+    until(lambda: len(wire) == 0)
     assert post(wire, server).body == b"hi"
     assert len(server.requests) == 2
 
@@ -262,6 +263,7 @@ def test_an_answer_before_the_question_is_nobody_s_answer(wire, server):
     post(wire, server)
     before = server.connections[0]
     before.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong")
+    until(lambda: len(wire) == 0)
     assert post(wire, server).body == b"hi"
     assert len(server.connections) == 2
 

@@ -8,8 +8,10 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from math import inf
 from threading import Lock, Thread, current_thread
+from typing import Any
 
 from llm_api_client.call.wire.answer import Raw, Reading, WireError, answer
 
@@ -112,9 +114,15 @@ class Call:
 
 
 class Poller:
-    """Waits for the answers of any number of calls, in a thread that is there while there are connections."""
+    """Waits for the answers of any number of calls, in a thread that is there while there are connections.
 
-    def __init__(self) -> None:
+    Args:
+        baton: Held while answers are dealt with. Threads that hold it by turns do not fight for the interpreter at each
+            byte that one of them sends: to lose it and get it back costs more than all else that is done for a call.
+    """
+
+    def __init__(self, baton: AbstractContextManager[Any]) -> None:
+        self._baton = baton
         # The lock guards the links, the thread, and that nothing begins after the end.
         self._lock = Lock()
         self._links: set[Link] = set()
@@ -192,13 +200,15 @@ class Poller:
         while self._goes_on():
             now = time.monotonic()
             timeout = None if self._looks_at == inf else max(0.0, self._looks_at - now)
-            for key, events in self._selector.select(0.0 if self._changed else timeout):
-                if key.data is not None:
-                    self._serve(key.data, events)
-                else:
-                    with contextlib.suppress(*_NOT_YET):
-                        self._woken.recv(_PIECE)
-                    self._looks_at = -inf
+            ready = self._selector.select(0.0 if self._changed else timeout)
+            with self._baton:
+                for key, events in ready:
+                    if key.data is not None:
+                        self._serve(key.data, events)
+                    else:
+                        with contextlib.suppress(*_NOT_YET):
+                            self._woken.recv(_PIECE)
+                        self._looks_at = -inf
             while self._changed:
                 self._wait_for(self._changed.popleft())
             if time.monotonic() >= self._looks_at:

@@ -6,11 +6,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
+from threading import RLock
 from typing import Any, NamedTuple
 
 from llm_api_client.call.wire import poller
 from llm_api_client.call.wire.answer import Raw, WireError
 from llm_api_client.call.wire.poller import Ended, Link, Poller
+
+FRESH_SECONDS = 0.1
+"""How long after an answer a connection is taken to be good without a look: to look costs as much as all else here."""
 
 
 class Target(NamedTuple):
@@ -29,9 +33,11 @@ class Wire:
     """
 
     def __init__(self, context: Callable[[], Any]) -> None:
+        self.baton = RLock()
+        """Held while answers are dealt with; who begins calls holds it too, so that neither disturbs the other."""
         self._make_context = context
         self._context: Any = None
-        self._poller = Poller()
+        self._poller = Poller(self.baton)
         # Appending to a deque and popping from it are one step each, so that threads need no lock.
         self._idle: dict[Target, deque[Link]] = {}
 
@@ -100,7 +106,8 @@ class Wire:
                 link = idle.pop()
             except IndexError:  # Another thread was faster.
                 break
-            if time.monotonic() - link.idle_since < poller.KEPT_SECONDS and not _has_ended(link.socket):
+            idle_for = time.monotonic() - link.idle_since
+            if idle_for < FRESH_SECONDS or (idle_for < poller.KEPT_SECONDS and not _has_ended(link.socket)):
                 return link
             link.is_forgotten = True  # The poller hears of its end too, or has it expire.
         return None
