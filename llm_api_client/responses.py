@@ -29,7 +29,7 @@ class ChatMessage:
     @classmethod
     def of(cls, message: Any) -> Self:
         """The message of an answer, such as `response.raw_response.choices[0].message`, to go on from."""
-        given: dict[str, Any] = {each.name: getattr(message, each.name, None) for each in fields(cls)}
+        given: dict[str, Any] = {each.name: _get(message, each.name) for each in fields(cls)}
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,7 +125,9 @@ class Response:
             return cls(**known, **cls.more_of(response))
         except (AttributeError, IndexError, KeyError, TypeError) as odd:
             message = f"{result.model} answered with something else than {cls.what}: {type(response).__name__}."
-            raise MalformedResponseError(message, status_code=200, model=result.model) from odd
+            raise MalformedResponseError(
+                message, status_code=200, model=result.model, provider=result.provider
+            ) from odd
 
     @staticmethod
     def data_of(response: Any) -> Any:
@@ -179,12 +181,12 @@ class EmbeddingResponse(Response):
     @staticmethod
     def data_of(response: Any) -> Any:
         """The vectors, by their index."""
-        return [_get(item, "embedding") for item in sorted(response.data, key=lambda item: _get(item, "index") or 0)]
+        return [_has(item, "embedding") for item in sorted(response.data, key=lambda item: _get(item, "index") or 0)]
 
     @staticmethod
     def more_of(response: Any) -> dict[str, Any]:
         """How long the vectors are."""
-        vector = _get(response.data[0], "embedding")
+        vector = _has(response.data[0], "embedding")
         return {"dimensions": len(vector) if isinstance(vector, (list, tuple)) else None}
 
 
@@ -197,7 +199,7 @@ class ImageResponse(Response):
     @staticmethod
     def data_of(response: Any) -> Any:
         """Each image's URL, or the image."""
-        return [_get(item, "url") or _get(item, "b64_json") for item in response.data]
+        return [_get(item, "url") or _has(item, "b64_json") for item in response.data]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,8 @@ class ModerationResponse(Response):
     @staticmethod
     def more_of(response: Any) -> dict[str, Any]:
         """Whether there was anything."""
-        return {"flagged": any(_get(item, "flagged") for item in response.results)}
+        flags = [_has(item, "flagged") for item in response.results]
+        return {"flagged": any(flags)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +263,7 @@ class RerankResponse(Response):
     @staticmethod
     def data_of(response: Any) -> Any:
         """Each document's index and score."""
-        return [(_get(item, "index"), _get(item, "relevance_score")) for item in response.results]
+        return [(_has(item, "index"), _has(item, "relevance_score")) for item in response.results]
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +292,18 @@ class ResponsesResponse(Response):
 
 def _get(item: Any, name: str) -> Any:
     return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
+
+
+def _has(item: Any, name: str) -> Any:
+    """As `_get`, of what must be there.
+
+    Raises:
+        KeyError: It is not.
+    """
+    value = _get(item, name)
+    if value is None:
+        raise KeyError(name)
+    return value
 
 
 def _plain(item: Any) -> Any:

@@ -1,5 +1,7 @@
 """The table of what can be asked for."""
 
+from pathlib import Path
+
 import pytest
 
 from llm_api_client.errors import InvalidInputError
@@ -9,7 +11,7 @@ BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
 def test_each_is_named_by_its_name_and_its_path():
-    """"embeddings", "/v1/embeddings" and "embeddings"'s path without the version are one and the same."""
+    """A name, a path, and the path without the version are one and the same."""
     for operation in OPERATIONS:
         for name in (operation.name, operation.path, operation.path.removeprefix("/v1/")):
             assert operation_named(name) is operation
@@ -28,10 +30,10 @@ def test_a_name_that_is_none_is_told_a_like_one(name, like):
     assert str(raised.value).endswith(f"it is like {like!r}")
 
 
-@pytest.mark.parametrize("name", ["xyzzy", 7, ["chat"], None])
+@pytest.mark.parametrize("name", ["xyzzy", 7.5, ["chat"], b"chat"])
 def test_what_is_no_name_is_not_shown(name):
     """What is no string is told by its type, and nothing is guessed where nothing is near."""
-    with pytest.raises(InvalidInputError, match="rerank$") as raised:
+    with pytest.raises(InvalidInputError, match=r"rerank$") as raised:
         operation_named(name)
     assert (repr(name) in str(raised.value)) is isinstance(name, str)
 
@@ -51,3 +53,13 @@ def test_only_a_chat_has_messages():
     assert {operation.name for operation in OPERATIONS if operation.keeps} == {"completion", "embeddings"}
     for operation in OPERATIONS:
         assert operation.priced_by_tokens or not operation.generates
+
+
+def test_the_page_has_them_all():
+    """The documentation's table has each operation with LiteLLM's function, what it needs and its path."""
+    page = (Path(__file__).parent.parent / "docs" / "endpoints.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    shown = {row[0].strip(" `"): [cell.replace("`", "").strip() for cell in row[1:]] for row in rows if len(row) > 4}
+    assert {name: (cells[1], cells[2], cells[3]) for name, cells in shown.items()} == {
+        operation.name: (operation.function, ", ".join(operation.needs), operation.path) for operation in OPERATIONS
+    }

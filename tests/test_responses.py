@@ -36,7 +36,7 @@ def thing(**attributes):
 
 
 def test_every_field_is_there():
-    """An answer has data, model, provider, usage with cost, latency and time, the raw answer, an id, cost and a message."""
+    """An answer has data, model, provider, usage with cost and time, the raw answer, an id, cost and a message."""
     raw = thing(text="hello", _hidden_params={"additional_headers": {"llm_provider-x-request-id": "req-7"}})
     answer = TranscriptionResponse.of(result(raw))
     assert (answer.data, answer.model, answer.provider, answer.raw_response) == ("hello", "m", "openai", raw)

@@ -272,6 +272,7 @@ class APIClient(Batches, Singles, Offline, RawHTTP, Account, Jobs):
         reader: Reader | None = None,
         numbered: Iterator[Numbered] | None = None,
         may_start: Callable[[int], bool] = lambda _: True,
+        turn_of: Callable[[int], float] = lambda _: 0.0,
     ) -> Batch:
         check_positive("max_retries", max_retries, whole=True, zero=True)
         check_positive("max_workers", max_workers, whole=True)
@@ -298,6 +299,7 @@ class APIClient(Batches, Singles, Offline, RawHTTP, Account, Jobs):
             validation=None if validate is None else validation(validate, litellm_door.strict_schema),
             purse=None if budget is None else Purse(budget, litellm_door.price, allow_unpriced=self._allow_unpriced),
             cache=self._cache,
+            turn_of=turn_of,
             may_start=may_start if reader is None else reader.may_start,
             has_spoken=bool if reader is None else reader.has_spoken,
         )

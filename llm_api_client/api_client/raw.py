@@ -43,6 +43,7 @@ class RawHTTP:
     _budget: Budget | None
     _allow_unpriced: bool
     _check_open: Callable[[], None]
+    _begun: Callable[[Batch], Batch]
 
     def post_request(
         self,
@@ -174,4 +175,4 @@ class RawHTTP:
         )
         progress = Progress(1, wanted=False)
         batch = Batch(road, [request], workers=1, max_retries=max_retries, timeout=None, progress=progress)
-        return only_result(batch).response
+        return only_result(self._begun(batch)).response

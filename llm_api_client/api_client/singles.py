@@ -353,12 +353,13 @@ class Singles:
         progress = Progress(1, wanted=False)
         return only_result(self._batch([request], progress, keep=self.history.append, max_workers=1, **options))
 
-    def _submitted(self, numbered: Iterator[Numbered], may_start: Callable[[int], bool]) -> Batch:
+    def _submitted(
+        self, numbered: Iterator[Numbered], may_start: Callable[[int], bool], turn_of: Callable[[int], float]
+    ) -> Batch:
         """The batch that performs what is submitted."""
-        progress = Progress(None, wanted=False)
-        return self._batch(
-            (), progress, keep=self.history.append, max_retries=2, whole=False, numbered=numbered, may_start=may_start
-        )
+        progress, keep = Progress(None, wanted=False), self.history.append
+        queue: dict[str, Any] = {"numbered": numbered, "may_start": may_start, "turn_of": turn_of}
+        return self._batch((), progress, keep=keep, max_retries=2, whole=False, **queue)
 
     def _rate_limits(self) -> dict[str, Any]:
         """Of each limit of the client's, what counts now, what may, and both for people."""

@@ -93,7 +93,9 @@ class Engine(APIClient):
             queue = self._queues.get(alike)
             if queue is None:
                 make_batch = partial(self._queue_s_batch, options)
-                make_batch(iter(()), bool).close()  # An option that cannot be used is said here, and to this caller.
+                make_batch(
+                    iter(()), bool, float
+                ).close()  # An option that cannot be used is said here, and to this caller.
                 queue = self._queues[alike] = Submissions(make_batch, self._clock)
         return queue.submit(request, "normal")
 
@@ -145,11 +147,15 @@ class Engine(APIClient):
             errand.join(GRACE_SECONDS)
 
     def _queue_s_batch(
-        self, options: Mapping[str, Any], numbered: Iterator[Numbered], may_start: Callable[[int], bool]
+        self,
+        options: Mapping[str, Any],
+        numbered: Iterator[Numbered],
+        may_start: Callable[[int], bool],
+        turn_of: Callable[[int], float],
     ) -> Batch:
-        progress = Progress(None, wanted=False)
-        keep = self.history.append
-        return self._batch((), progress, keep=keep, numbered=numbered, may_start=may_start, whole=False, **options)
+        progress, keep = Progress(None, wanted=False), self.history.append
+        queue: dict[str, Any] = {"numbered": numbered, "may_start": may_start, "turn_of": turn_of}
+        return self._batch((), progress, keep=keep, whole=False, **queue, **options)
 
     def _begun(self, batch: Batch) -> Batch:
         errand = current_errand()

@@ -70,19 +70,24 @@ class Errand(Generic[T]):
             self.tell(self._settle, value, error)
 
     def tell(self, function: Callable[..., Any], *arguments: Any) -> bool:
-        """Have the loop call a function soon, in the context of who made this; returns whether there is a loop yet."""
+        """Have the loop call a function soon; returns whether there still is a loop."""
         try:
-            self._loop.call_soon_threadsafe(function, *arguments, context=self._context.copy())
+            self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             return False
         return True
 
     def begins(self, batch: Batch) -> None:
-        """This thread is about to run a batch."""
+        """This thread is about to run a batch.
+
+        Raises:
+            BaseException: Why it is not to.
+        """
         with self._lock:
             self._batch, stop = batch, self._stop
         if stop is not None:
-            batch.interrupt(stop)
+            batch.close()
+            raise stop
 
     def wake(self) -> None:
         """The input of the batch may have some. From any thread."""
@@ -92,7 +97,7 @@ class Errand(Generic[T]):
             batch.wake()
 
     def stop(self, stop: BaseException) -> bool:
-        """Have the batch raise `stop`, now or when it begins; returns whether it has begun. From any thread."""
+        """Have the batch raise `stop`, or not begin; returns whether it has begun. From any thread."""
         with self._lock:
             first, self._stop = self._stop is None, self._stop or stop
             batch, on_stop = self._batch, self._on_stop

@@ -10,12 +10,15 @@ from llm_api_client.errors import ClientClosedError
 from llm_api_client.operations import Operation
 
 # Their LiteLLM routes send over the `HTTPHandler` that is passed as `client=`. Others would ignore it.
-_HTTPX_ROUTES = frozenset(
-    {
-        "anthropic", "deepseek", "fireworks_ai", "gemini", "groq", "hosted_vllm", "mistral", "ollama", "ollama_chat",
-        "openrouter", "together_ai", "xai",
-    }
-)  # fmt: skip
+_HTTPX_ROUTES = {
+    "completion": frozenset(
+        {
+            "anthropic", "deepseek", "fireworks_ai", "gemini", "groq", "hosted_vllm", "mistral", "ollama",
+            "ollama_chat", "openrouter", "together_ai", "xai",
+        }
+    ),
+    "embedding": frozenset({"hosted_vllm"}),
+}  # fmt: skip
 # Their LiteLLM routes send over the SDK's client that is passed as `client=`; but for these functions.
 _SDK_ROUTES = frozenset({"openai", "text-completion-openai"})
 _WITHOUT_SDK = frozenset({"rerank", "responses"})
@@ -28,8 +31,8 @@ SDK_CHATS = frozenset(
 """Likewise, with addresses and keys of their own. Left to itself, LiteLLM retries twice whatever it is told."""
 _SDK_TOO = {
     "completion": SDK_CHATS,
-    "text_completion": SDK_CHATS | {"fireworks_ai"},
-    "embedding": frozenset({"fireworks_ai", "mistral", "nebius", "wandb", "xinference"}),
+    "text_completion": SDK_CHATS | {"fireworks_ai", "hosted_vllm", "together_ai"},
+    "embedding": frozenset({"fireworks_ai", "mistral", "nebius", "together_ai", "wandb", "xinference"}),
 }
 
 
@@ -50,7 +53,7 @@ class Clients:
             ClientClosedError: It is closed.
         """
         function = operation.function
-        by_httpx = operation.is_chat and provider in _HTTPX_ROUTES
+        by_httpx = provider in _HTTPX_ROUTES.get(function, ())
         # LiteLLM sends every moderation to OpenAI.
         to_openai = (provider in _SDK_ROUTES and function not in _WITHOUT_SDK) or function == "moderation"
         if params.get("ssl_verify") is not None:
@@ -93,4 +96,6 @@ class Clients:
 
 def _goes_by_sdk(provider: str, function: str) -> bool:
     """Whether LiteLLM sends by the SDK what does not go to OpenAI."""
-    return litellm_door.draws_by_sdk(provider) if function == "image_generation" else provider in _SDK_TOO.get(function, ())
+    if function == "image_generation":
+        return litellm_door.draws_by_sdk(provider)
+    return provider in _SDK_TOO.get(function, ())

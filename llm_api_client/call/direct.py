@@ -1,8 +1,9 @@
 """The direct lane: what LiteLLM was seen to do for one request is done for the next that is like it, without LiteLLM.
 
-Nothing is known here of any provider. A kind of requests is the same model, server, key and parameters, and messages of
-the same form. The first requests of a kind go through LiteLLM, and are watched on the wire: what LiteLLM sends for them
-is the plan for all others, of which only the messages, and a few parameters that LiteLLM hands on as they are, differ.
+Nothing is known here of any provider. A kind of requests is the same operation, model, server, key and parameters, and
+a prompt of the same form. The first requests of a kind go through LiteLLM, and are watched on the wire: what LiteLLM
+sends for them is the plan for all others, of which only the prompt, and a few parameters that LiteLLM hands on as they
+are, differ.
 Answers are made likewise (`likeness`). Whatever was not seen goes through LiteLLM: an answer of a new form, an error, a
 connection that fails. So both lanes give the same answers and raise the same exceptions.
 """
@@ -14,15 +15,13 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from llm_api_client.call.likeness import HeadersOf, Likenesses, Said
+from llm_api_client.call.likeness import CHATS, COMPLETIONS, EMBEDDINGS, HeadersOf, Likenesses, Price, Said, Shape
 from llm_api_client.call.wire import Raw, Target
-from llm_api_client.records import Usage
 
 FRESH_SECONDS = 60.0
 """After this long a plan is looked at again: something that is not watched may have changed."""
@@ -33,12 +32,13 @@ LONGEST_PLAN = 100_000
 
 # Parameters that LiteLLM hands on by the same name and value; the plan is checked for it.
 _HANDED_ON = ("max_completion_tokens", "max_tokens", "seed", "user")
-# Without tools: LiteLLM may read a call of one out of a text.
-_TAKEN = frozenset(
+_OF_ANY_CALL = frozenset(
+    {"api_base", "api_key", "base_url", "extra_body", "extra_headers", "model", "organization", "timeout", "user"}
+)
+_OF_GENERATING = frozenset(
     {
-        *_HANDED_ON, "api_base", "api_key", "base_url", "extra_body", "extra_headers", "frequency_penalty",
-        "logit_bias", "logprobs", "messages", "model", "n", "organization", "presence_penalty", "reasoning_effort",
-        "response_format", "service_tier", "stop", "temperature", "timeout", "top_logprobs", "top_p", "verbosity",
+        *_OF_ANY_CALL, *_HANDED_ON, "frequency_penalty", "logit_bias", "logprobs", "n", "presence_penalty", "stop",
+        "temperature", "top_p",
     }
 )  # fmt: skip
 _DROPPED_HEADERS = frozenset({b"accept-encoding", b"content-length"})
@@ -53,54 +53,165 @@ _SORTED = json.JSONEncoder(sort_keys=True)
 Form = tuple[Any, ...]
 
 
+def _form_of_messages(messages: Any) -> Form | None:
+    """What a chat's messages are but for their texts and images, or None where they have anything else."""
+    if not isinstance(messages, list):
+        return None
+    forms = tuple(_form(message) for message in messages)
+    return None if None in forms else forms
+
+
+def _form_of_texts(asked: Any) -> Form | None:
+    """What kind of texts, or of tokens, a prompt is made of, or None where it is made of anything else."""
+    if type(asked) is str:
+        return ("text",) if _is_said(asked) else None
+    if type(asked) is not list or not asked:
+        return None
+    kinds = set(map(type, asked))
+    if kinds == {str} and all(map(_is_said, asked)):
+        # LiteLLM takes a list of one text apart.
+        return "texts", len(asked) == 1
+    if kinds == {list} and all(set(map(type, part)) == {int} for part in asked):
+        return ("lists of tokens",)
+    return ("tokens",) if kinds == {int} else None
+
+
+def _is_said(text: str) -> bool:
+    return bool(text) and not text.isspace()
+
+
+def _form(message: Any) -> Form | None:
+    """What a message is but for its texts and images, or None where it has anything else."""
+    if type(message) is not dict or len(message) != 2:  # noqa: PLR2004  role and content
+        return None
+    role, content = message.get("role"), message.get("content")
+    if type(role) is not str:
+        return None
+    if type(content) is str:
+        return (role, "") if _is_said(content) else None
+    if type(content) is not list or not content:
+        return None
+    parts = tuple(_form_of_part(part) for part in content)
+    return None if None in parts else (role, parts)
+
+
+def _form_of_part(part: Any) -> Any:
+    match part:
+        case {"type": "text", "text": str(text)} if len(part) == 2 and _is_said(text):  # noqa: PLR2004
+            return "text"
+        case {"type": "image_url", "image_url": {"url": str(url)} as image} if len(part) == 2:  # noqa: PLR2004
+            return "image", _kind_of_file(url), {name: value for name, value in image.items() if name != "url"}
+    return None
+
+
+def _kind_of_file(url: str) -> tuple[str, str]:
+    """How an address begins and ends, by which a file may be taken for one of another kind."""
+    scheme, _, rest = url.partition(":")
+    if scheme == "data":
+        return scheme, rest[:_LONGEST_TYPE].partition(",")[0]
+    ending = rest[-_LONGEST_ENDING:].rpartition(".")[2]
+    return scheme[:_LONGEST_TYPE], ending if ending.isalnum() else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What there is to know of an operation.
+
+    Attributes:
+        prompt: The parameter that differs from request to request.
+        taken: Parameters that LiteLLM does no more with than send them.
+        form: What a prompt is but for its texts, or None where LiteLLM may do more with it than send it.
+        shape: Where its answers hold what they say.
+    """
+
+    prompt: str
+    taken: frozenset[str]
+    form: Callable[[Any], Form | None]
+    shape: Shape
+
+
+WAYS = {
+    "completion": Way(
+        "messages",
+        # Without tools: LiteLLM may read a call of one out of a text.
+        _OF_GENERATING
+        | {"messages", "reasoning_effort", "response_format", "service_tier", "top_logprobs", "verbosity"},
+        _form_of_messages,
+        CHATS,
+    ),
+    "text_completion": Way(
+        "prompt", _OF_GENERATING | {"best_of", "echo", "prompt", "suffix"}, _form_of_texts, COMPLETIONS
+    ),
+    "embedding": Way("input", _OF_ANY_CALL | {"dimensions", "encoding_format", "input"}, _form_of_texts, EMBEDDINGS),
+}
+"""By LiteLLM's names for what performs an operation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as the direct lane sees it.
 
     Attributes:
-        kind: Hash of all of it but the messages' texts and the parameters that are handed on.
+        kind: Hash of all of it but the prompt's texts and the parameters that are handed on.
         handed_on: Those parameters.
-        messages: The messages.
+        prompt: The prompt: messages, texts or tokens.
         model: The model, as the request names it.
+        asks: The parameter that the prompt is.
+        shape: Where answers to it hold what they say.
     """
 
     kind: bytes
     handed_on: dict[str, Any] = field(repr=False)
-    messages: list[Any] = field(repr=False)
+    prompt: Any = field(repr=False)
     model: str
+    asks: str
+    shape: Shape = field(repr=False)
 
     @classmethod
-    def of(cls, params: Mapping[str, Any], provider: str | None, times_changed: int = 0) -> "Request | None":
+    def of(
+        cls, params: Mapping[str, Any], provider: str | None, times_changed: int = 0, function: str = "completion"
+    ) -> "Request | None":
         """A request, or None where it has something that LiteLLM may do more with than send it.
 
-        `times_changed` tells requests apart that were made before and after a change of LiteLLM's settings.
+        `times_changed` tells requests apart that were made before and after a change of LiteLLM's settings. `function`
+        is the one of LiteLLM's that performs it.
         """
-        model, messages = params.get("model"), params.get("messages")
-        timeout, more = params.get("timeout", 1.0), params.get("extra_body") or {}
-        if not params.keys() <= _TAKEN or type(model) is not str or not isinstance(messages, list):
+        way = WAYS.get(function)
+        model, timeout, more = params.get("model"), params.get("timeout", 1.0), params.get("extra_body") or {}
+        if way is None or not params.keys() <= way.taken or type(model) is not str:
             return None
-        forms = [_form(message) for message in messages]
-        if None in forms or not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_WAIT:
+        prompt = params.get(way.prompt)
+        form = way.form(prompt)
+        if form is None or not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_WAIT:
             return None
         handed_on = {name: params[name] for name in _HANDED_ON if _is_plain(params.get(name))}
         # What `extra_body` says again has the last word on the wire.
-        if type(more) is not dict or "messages" in more or not handed_on.keys().isdisjoint(more):
+        if type(more) is not dict or way.prompt in more or not handed_on.keys().isdisjoint(more):
             return None
-        fixed = {name: value for name, value in params.items() if name != "messages" and name not in handed_on}
+        fixed = {name: value for name, value in params.items() if name != way.prompt and name not in handed_on}
         try:
-            kind = _SORTED.encode([times_changed, provider, fixed, list(handed_on), forms])
+            kind = _SORTED.encode([times_changed, function, provider, fixed, list(handed_on), form])
         except (TypeError, ValueError, RecursionError):
             return None
-        return cls(hashlib.blake2b(kind.encode(), digest_size=16).digest(), handed_on, messages, model)
+        hashed = hashlib.blake2b(kind.encode(), digest_size=16).digest()
+        return cls(hashed, handed_on, prompt, model, way.prompt, way.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What LiteLLM sent for a kind of requests: the server, the head, and the body but for what differs among them."""
+    """What LiteLLM sent for a kind of requests.
+
+    Attributes:
+        target: The server.
+        head: The head; a key is in it.
+        rest: The body, but for what differs among them.
+        listed: Whether a prompt is sent as a list of which it is the only one.
+    """
 
     target: Target
-    head: bytes = field(repr=False)  # A key is in it.
+    head: bytes = field(repr=False)
     rest: str = field(repr=False)
+    listed: bool
 
 
 class Plan:
@@ -115,7 +226,8 @@ class Plan:
     def body(self, request: Request) -> bytes | None:
         """What is sent for a request; None where JSON cannot say it."""
         try:
-            own = _COMPACT.encode({"messages": request.messages, **request.handed_on})
+            prompt = [request.prompt] if self.sent.listed else request.prompt
+            own = _COMPACT.encode({request.asks: prompt, **request.handed_on})
             return f"{own[:-1]},{self.sent.rest}".encode()
         except ValueError:  # half of a character
             return None
@@ -125,7 +237,7 @@ class Plans:
     """All that is known of kinds of requests.
 
     Args:
-        price: US dollars for a model's usage.
+        price: US dollars for a response of LiteLLM's.
         headers_of: LiteLLM's names for a provider's headers.
         surroundings: Whatever else it depends on what LiteLLM sends; when it changes, all is learned anew.
         now: Seconds on a clock that never goes back.
@@ -133,7 +245,7 @@ class Plans:
 
     def __init__(
         self,
-        price: Callable[[str, Usage], float | None],
+        price: Price,
         headers_of: HeadersOf,
         surroundings: Callable[[], object] = lambda: None,
         now: Callable[[], float] = time.monotonic,
@@ -147,14 +259,14 @@ class Plans:
         self._plans: dict[bytes, Plan] = {}
         self._seen: tuple[int, object] = (0, None)
 
-    def request(self, params: Mapping[str, Any], provider: str | None) -> Request | None:
+    def request(self, params: Mapping[str, Any], provider: str | None, function: str = "completion") -> Request | None:
         """As `Request.of`, in the present surroundings."""
         seen = self._surroundings()
         if seen != self._seen[1]:
             with self._lock:
                 self._seen = self._seen[0] + 1, seen
                 self._plans.clear()
-        return Request.of(params, provider, self._seen[0])
+        return Request.of(params, provider, self._seen[0], function)
 
     def of(self, request: Request) -> Plan | None:
         """How to send a request; None where LiteLLM is to be watched."""
@@ -170,7 +282,7 @@ class Plans:
                     return None
         return plan
 
-    def learn(self, request: Request, provider: str | None, url: str, headers: Any, body: bytes) -> None:
+    def learn(self, request: Request, url: str, headers: Any, body: bytes) -> None:
         """LiteLLM has sent `body` to `url` for a request, under `headers` (pairs of bytes)."""
         sent = _sent(request, url, headers, body)
         with self._lock:
@@ -182,17 +294,14 @@ class Plans:
             else:
                 if len(self._plans) >= MOST_KINDS:
                     self._plans.clear()
-                name = request.model
-                if provider is not None and not name.startswith(f"{provider}/"):
-                    name = f"{provider}/{name}"
-                self._plans[request.kind] = Plan(sent, Likenesses(partial(self._price, name), self._headers_of))
+                self._plans[request.kind] = Plan(sent, Likenesses(self._price, self._headers_of))
 
     def learn_answer(self, request: Request, raw: Raw, response: Any) -> None:
         """LiteLLM has made `response` of an answer, whose body is without its encoding."""
         plan = self._plans.get(request.kind)
         if plan is None or raw.status != 200:  # noqa: PLR2004  OK
             return
-        said = Said.of(raw)
+        said = Said.of(raw, request.shape)
         if said is not None:
             plan.likenesses.learn(said, response)
 
@@ -223,52 +332,22 @@ def _sent(request: Request, url: str, headers: Any, body: bytes) -> _Sent | None
     try:
         fixed = json.loads(body)
         handed_on = {name: fixed.pop(name) for name in request.handed_on}
-        messages = fixed.pop("messages")
+        prompt = fixed.pop(request.asks)
         rest = _COMPACT.encode(fixed)[1:]
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    if messages != request.messages or handed_on != request.handed_on or not fixed or len(rest) > LONGEST_PLAN:
+    listed = type(request.prompt) is str and prompt == [request.prompt]
+    if not listed and prompt != request.prompt:
+        return None
+    if handed_on != request.handed_on or not fixed or len(rest) > LONGEST_PLAN:
         return None
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     kept = [(name, value) for name, value in headers if name.lower() not in _DROPPED_HEADERS]
     lines = [b"POST %b HTTP/1.1" % path.encode(), *(b"%b: %b" % each for each in kept), b"accept-encoding: gzip", b""]
     target = Target(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-    return _Sent(target, b"\r\n".join(lines), rest)
+    return _Sent(target, b"\r\n".join(lines), rest, listed)
 
 
 def _is_plain(value: Any) -> bool:
     """Whether a value is one of those that LiteLLM hands on as it does any other of its type."""
     return bool(value) if type(value) is str else type(value) is int and 0 < value < _LARGEST_NUMBER
-
-
-def _form(message: Any) -> Form | None:
-    """What a message is but for its texts and images, or None where it has anything else."""
-    if type(message) is not dict or len(message) != 2:  # noqa: PLR2004  role and content
-        return None
-    role, content = message.get("role"), message.get("content")
-    if type(role) is not str:
-        return None
-    if type(content) is str:
-        return (role, "") if content and not content.isspace() else None
-    if type(content) is not list or not content:
-        return None
-    parts = tuple(_form_of_part(part) for part in content)
-    return None if None in parts else (role, parts)
-
-
-def _form_of_part(part: Any) -> Any:
-    match part:
-        case {"type": "text", "text": str(text)} if len(part) == 2 and text and not text.isspace():  # noqa: PLR2004
-            return "text"
-        case {"type": "image_url", "image_url": {"url": str(url)} as image} if len(part) == 2:  # noqa: PLR2004
-            return "image", _kind_of_file(url), {name: value for name, value in image.items() if name != "url"}
-    return None
-
-
-def _kind_of_file(url: str) -> tuple[str, str]:
-    """How an address begins and ends, by which a file may be taken for one of another kind."""
-    scheme, _, rest = url.partition(":")
-    if scheme == "data":
-        return scheme, rest[:_LONGEST_TYPE].partition(",")[0]
-    ending = rest[-_LONGEST_ENDING:].rpartition(".")[2]
-    return scheme[:_LONGEST_TYPE], ending if ending.isalnum() else ""

@@ -74,8 +74,8 @@ def _take_vectors(data: dict[str, Any]) -> list[Any]:
     taken = [(_only(int, item.pop("index")), item.pop("embedding")) for item in items]
     types = {type(vector) for _, vector in taken}
     # One that holds whole numbers LiteLLM may make another of.
-    if types == {list}:
-        types |= {kind for _, vector in taken for kind in set(map(type, vector)) or {None}}
+    if types == {list} and all(vector for _, vector in taken):
+        types |= {kind for _, vector in taken for kind in set(map(type, vector))}
     if types not in ({str}, {list, float}) or any(item != {"object": "embedding"} for item in items):
         raise ValueError
     data["data"] = len(types)
@@ -107,8 +107,8 @@ class Said:
         created: When it was made, in seconds since 1970; likewise 0.
         contents: Its texts, or its vectors, each with its place.
         tokens: Those of the prompt, of the answer, and of both.
-        told: What else its usage tells of tokens: how many were cached, or spent on thoughts; None where it tells
-            nothing.
+        told: What else its usage tells, such as how many tokens were cached, or spent on thoughts; None where that
+            is nothing.
         headers: Its headers, by their names.
     """
 
@@ -167,7 +167,7 @@ class _Template:
         pickled: A response without texts. Each answer is a copy of its own: nothing that a caller gets is shared.
         makes_usage: Whether LiteLLM makes the response's usage of the answer's, and of nothing else.
         proven: Whether a second answer has shown that the template gives what LiteLLM gives.
-        wrong: Whether it has shown that it does not.
+        wrong: Whether it is known that it does not.
         per_token: US dollars for a token of the prompt, and for one of the answer, once they were asked for.
     """
 
@@ -208,14 +208,17 @@ class Likenesses:
             if template is not None and template.wrong:
                 return
             if template is not None:
-                if _looks(self._filled(template, said, 0.0, "")) == _looks(response):
+                filled = self._filled(template, said, 0.0, "")
+                if filled is not None and _looks(filled) == _looks(response):
                     template.proven = True
                     return
                 if not template.proven:
                     template.wrong = True
                     return
                 self._templates = {}
-            self._add(said.kind, _Template(_without_texts(response, said.shape), _makes_usage(said, response)))
+            makes_usage = _makes_usage(said, response.usage)
+            wrong = not makes_usage and not _repeats(said, response.usage)
+            self._add(said.kind, _Template(_without_texts(response, said.shape), makes_usage, wrong=wrong))
 
     def _add(self, kind: bytes, template: _Template) -> None:
         if len(self._templates) >= MOST_TEMPLATES:
@@ -224,6 +227,7 @@ class Likenesses:
         self._templates[kind] = template
 
     def _filled(self, template: _Template, said: Said, milliseconds: float, call_id: str) -> Any:
+        """LiteLLM's object for an answer, made of a template; None where LiteLLM had a price, and none is found now."""
         response = pickle.loads(template.pickled)  # noqa: S301  pickled by this process
         if said.shape.is_named:
             response.id, response.created = said.id, said.created
@@ -233,21 +237,26 @@ class Likenesses:
         else:
             _tell(response.usage, said.tokens, said.told)
         hidden = response._hidden_params  # noqa: SLF001  LiteLLM's place for it
-        # Some routes of LiteLLM's lose the headers.
-        if hidden.get("additional_headers"):
-            hidden["additional_headers"] = self.headers_of(said.headers)
-        if "headers" in hidden:
-            hidden["headers"] = type(hidden["headers"])(said.headers)
-        if getattr(response, "_response_headers", None) is not None:
-            response._response_headers = dict(said.headers)  # noqa: SLF001
+        self._head(response, hidden, said.headers)
         if hidden.get("response_cost") is not None:
-            hidden["response_cost"] = self._cost(template, said, response)
+            hidden["response_cost"] = cost = self._cost(template, said, response)
+            if cost is None:
+                return None
         for name, value in zip(_VOLATILE, (milliseconds, 0.0, call_id, None), strict=True):
             if name in hidden:
                 hidden[name] = value
-        if response._response_ms is not None:  # noqa: SLF001
+        if getattr(response, "_response_ms", None) is not None:
             response._response_ms = milliseconds  # noqa: SLF001
         return response
+
+    def _head(self, response: Any, hidden: Any, headers: Mapping[str, str]) -> None:
+        """Put an answer's headers where LiteLLM has those of the template; some of its routes lose them."""
+        if hidden.get("additional_headers"):
+            hidden["additional_headers"] = self.headers_of(headers)
+        if "headers" in hidden:
+            hidden["headers"] = type(hidden["headers"])(headers)
+        if getattr(response, "_response_headers", None) is not None:
+            response._response_headers = dict(headers)  # noqa: SLF001
 
     def _cost(self, template: _Template, said: Said, response: Any) -> float | None:
         if not said.is_plain:
@@ -279,7 +288,7 @@ def _looks(response: Any) -> tuple[Any, ...]:
         hidden,
         None if cost is None else round(cost, 15),
         getattr(response, "_response_headers", None),
-        response._response_ms is None,  # noqa: SLF001
+        getattr(response, "_response_ms", None) is None,
     )
 
 
@@ -288,14 +297,36 @@ def _counts(usage: Any) -> tuple[Any, ...]:
     return usage.model_dump(), usage.model_dump(exclude_unset=True), usage.__pydantic_private__
 
 
-def _makes_usage(said: Said, response: Any) -> bool:
-    """Whether LiteLLM takes what an answer tells of its tokens for what the response tells; else it is put in."""
+def _makes_usage(said: Said, usage: Any) -> bool:
+    """Whether LiteLLM's `usage` is what its class makes of all that an answer tells; else numbers are put into it."""
     if said.told is None:
         return False
     try:
-        return _counts(type(response.usage)(**said.usage)) == _counts(response.usage)
+        return _counts(type(usage)(**said.usage)) == _counts(usage)
     except (TypeError, ValueError):
         return False
+
+
+def _repeats(said: Said, usage: Any) -> bool:
+    """Whether every number in LiteLLM's `usage` is one that the answer has in the same place, so that none is derived.
+
+    That cannot be left to a second answer: of many requests that begin alike the same number of tokens is cached.
+    """
+    if said.told is None:
+        return True
+    found = _numbers(usage.model_dump()) | _numbers(usage.__pydantic_private__ or {})
+    return found <= _numbers(said.usage)
+
+
+def _numbers(told: Mapping[str, Any], *where: str) -> set[tuple[Any, ...]]:
+    """All that is not nothing in a usage, each with its place."""
+    found: set[tuple[Any, ...]] = set()
+    for name, more in told.items():
+        if isinstance(more, Mapping):
+            found |= _numbers(more, *where, name)
+        elif more:
+            found.add((*where, name, more))
+    return found
 
 
 def _tell(usage: Any, tokens: Sequence[int], told: Mapping[str, Any] | None) -> None:
@@ -337,10 +368,10 @@ def _says(more: Any) -> bool:
 
 
 def _whether(told: dict[str, Any]) -> dict[str, Any]:
-    """What a usage tells, but for how many tokens: of answers that are alike the same are cached, or thoughts, at all.
+    """What a usage tells, but for its numbers: of two answers that are alike both have cached tokens, or neither.
 
     Raises:
-        TypeError: It tells of something that is not a number of tokens.
+        TypeError: It tells something that is not a number.
     """
     return {name: _whether_any(more) for name, more in told.items()}
 
@@ -350,6 +381,6 @@ def _whether_any(more: Any) -> Any:
         return _whether(more)
     if not more:
         return more
-    if _only(int, more) < 0 or more >= _LARGEST_NUMBER:
+    if type(more) not in (int, float) or not 0 < more < _LARGEST_NUMBER:
         raise TypeError
     return "some"

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from math import inf
@@ -23,7 +24,7 @@ from llm_api_client.run.progress import Progress
 from llm_api_client.run.refused import RefusedKeys
 from llm_api_client.run.retries import Retries
 from llm_api_client.run.road import Road
-from llm_api_client.run.workers import MOST_READY, Workers
+from llm_api_client.run.workers import MOST_READY, Workers, drained
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class Batch:
         self._road = road
         self._clock = road.clock
         self._intake = Intake(enumerate(requests) if numbered is None else numbered)
+        # What is not at hand may have to be waited for, and nobody else shall.
+        self._reading = road.baton if isinstance(requests, list) else nullcontext()
         self._ceiling = workers
         self._max_retries = max_retries
         self._timeout = timeout
@@ -113,7 +116,7 @@ class Batch:
                 self._stopped_by = BatchTimeoutError(f"Not all requests were read from the input before {why}.")
                 yield from self.give_up(by_timeout(why))
                 break
-            with self._road.baton:
+            with self._reading:
                 self._revive()
                 self._send()
             if self._ended or self._admitted:
@@ -207,7 +210,8 @@ class Batch:
                 return
             lane = self._lanes.ready(now)
             if lane is not None:
-                self._ask_for_first(lane)
+                with self._road.baton:
+                    self._ask_for_first(lane)
             elif self._may_take_up():
                 self._take_up()
             else:
@@ -247,7 +251,10 @@ class Batch:
         if taken is None:
             self._stopped_by = self._intake.failure or self._stopped_by
             return
-        journey = Journey(self._road, *taken)
+        with self._road.baton:
+            self._prepare(Journey(self._road, *taken))
+
+    def _prepare(self, journey: Journey) -> None:
         self._open[journey] = None
         self._intake.taken = None
         try:
@@ -259,7 +266,7 @@ class Batch:
             if found is not None:
                 self._end(journey, replay=found)
             else:
-                self._lanes.of(journey).queue.append(journey)
+                self._lanes.of(journey).add(journey)
 
     def _hand_out(self) -> Iterator[Result]:
         """Make final what was decided: first it is kept, then calls go under way, then results go to the caller."""
@@ -311,12 +318,11 @@ class Batch:
             message = self._clock.wait(
                 self._inbox, None if timeout == inf else timeout, running=min(len(self._in_flight), self._ceiling)
             )
-            with self._road.baton:
-                while True:
-                    self._deal_with(message)
-                    message = self._inbox.get_nowait()
         except Empty:
             return
+        with self._road.baton:
+            for each in chain((message,), drained(self._inbox)):
+                self._deal_with(each)
 
     def _next_event(self, now: float) -> float:
         """When something can go on without a message."""
@@ -338,11 +344,7 @@ class Batch:
 
     def _deal_with_what_has_come(self) -> None:
         """Deal with the calls that have ended before the batch did: they are paid for."""
-        while True:
-            try:
-                message = self._inbox.get_nowait()
-            except Empty:
-                return
+        for message in drained(self._inbox):
             if isinstance(message, tuple) and not isinstance(message[1], BaseException):
                 self._deal_with(message)
 

@@ -39,7 +39,7 @@ class Journey:
     __slots__ = (
         "_asking_since", "_began", "_carried", "_charge", "_has_ended", "_hold", "_identity", "_landed", "_perform",
         "_prepared", "_refusals", "_reservation", "_sent", "_waited", "_worst", "attempts", "claimed", "cost", "index",
-        "key", "last", "limiter", "request", "road", "was_lost",
+        "key", "last", "limiter", "request", "road", "turn", "was_lost",
     )  # fmt: skip
 
     def __init__(self, road: Road, index: int, request: Any) -> None:
@@ -54,6 +54,7 @@ class Journey:
         self._identity: bytes | None = None
         self.claimed = False
         self.was_lost = False
+        self.turn = road.turn_of(index)
         self._prepared: Prepared
         self._carried: CarriedKey
         self._charge: Charge

@@ -19,6 +19,13 @@ class Lane:
         self.queue: deque[Journey] = deque()
         self.not_before = -inf
 
+    def add(self, journey: Journey) -> None:
+        """Put a journey behind all that are not to go after it."""
+        at = len(self.queue)
+        while at and self.queue[at - 1].turn > journey.turn:
+            at -= 1
+        self.queue.insert(at, journey)
+
     def leave(self) -> None:
         """Give the place in line up; the next to go asks for a new one."""
         if self.place.in_line:

@@ -82,6 +82,10 @@ class Validates(Protocol):
         """What an answer comes to, and what was made of it."""
 
 
+def _as_it_came(_: int) -> float:
+    return 0.0
+
+
 def _always(_: int) -> bool:
     return True
 
@@ -109,6 +113,7 @@ class Road:
         purse: The money that calls may cost, or None.
         cache: Answers to requests that are exactly the same, or None.
         baton: Held by the batch's thread while it works, so that it and who reads answers do not disturb each other.
+        turn_of: Where a request stands among others that wait, by its number; the lower, the sooner.
         may_start: Whether a request may still be sent, by its number; it may have been cancelled.
         has_spoken: Whether a call that failed is not to be made again, for the caller already has a part of the answer.
     """
@@ -131,5 +136,6 @@ class Road:
     cache: Caches | None = None
     needs_threads: bool = True
     baton: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    turn_of: Callable[[int], float] = _as_it_came
     may_start: Callable[[int], bool] = _always
     has_spoken: Callable[[], bool] = bool

@@ -47,16 +47,20 @@ class _Submission:
         return self.is_live is None and not self.future.cancelled()
 
 
+MakeBatch = Callable[[Iterator[Numbered], Callable[[int], bool], Callable[[int], float]], Batch]
+
+
 class Submissions:
     """Performs what is submitted in one batch, which runs in a thread while there is something to do.
 
     Args:
         make_batch: A batch of what an iterator of numbered requests gives, whose calls are sent only if a function of
-            the number says so. What stops it leaves the rest of the iterator alone.
+            the number says so, and stand in line by what another gives. What stops it leaves the rest of the iterator
+            alone.
         clock: Tells the time.
     """
 
-    def __init__(self, make_batch: Callable[[Iterator[Numbered], Callable[[int], bool]], Batch], clock: Clock) -> None:
+    def __init__(self, make_batch: MakeBatch, clock: Clock) -> None:
         self._make_batch = make_batch
         self._clock = clock
         # The lock guards all below, and whether a submission is live. `_open` has what the batch has taken and not
@@ -143,7 +147,7 @@ class Submissions:
     def _run_batch(self) -> BaseException | None:
         """Run a batch to its end; returns what has stopped it."""
         try:
-            batch = self._make_batch(self._requests(), self._may_start)
+            batch = self._make_batch(self._requests(), self._may_start, self._turn_of)
         except Exception as raised:  # noqa: BLE001  every future has its end, whatever happens
             return raised
         with self._lock:
@@ -183,6 +187,10 @@ class Submissions:
         with self._lock:
             one = self._open.get(index)
             return one is not None and _is_live(one)
+
+    def _turn_of(self, index: int) -> float:
+        with self._lock:
+            return self._open[index].turn[0]
 
     def _end(self, results: Iterable[Result]) -> None:
         for result in results:

@@ -1,6 +1,7 @@
 """Threads for calls in flight, and for nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,13 @@ the batch's, which under load costs more than all else that is done for a call."
 
 IDLE_SECONDS = 2.0
 """A thread without a call ends after this long."""
+
+
+def drained(inbox: SimpleQueue[Any]) -> Iterator[Any]:
+    """Take out what is in there, without waiting for more."""
+    with suppress(Empty):
+        while True:
+            yield inbox.get_nowait()
 
 
 class Workers(Generic[K]):

@@ -62,6 +62,7 @@ class Dripping:
 
     @property
     def base_url(self) -> str:
+        """Where it is."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def say(self, *pieces: str | None) -> None:

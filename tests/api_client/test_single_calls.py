@@ -6,8 +6,7 @@ import traceback
 
 import pytest
 
-from llm_api_client import APIClient, errors
-from llm_api_client.responses import ChatMessage
+from llm_api_client import APIClient, ChatMessage, errors
 from llm_api_client.testing import ScriptedCalls
 
 from .conftest import KEY
@@ -57,7 +56,9 @@ def test_a_conversation_with_tools_goes_on(make_client):
 
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     first = litellm.ModelResponse(
-        choices=[{"message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]
+        choices=[
+            {"message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}
+        ]
     )
     client = make_client(api_call=(calls := ScriptedCalls([first, "Sunny."])))
     said = [ChatMessage("user", [{"type": "text", "text": "Weather?"}], name="ada")]
@@ -77,7 +78,7 @@ def test_a_conversation_with_tools_goes_on(make_client):
 
 
 def test_the_usual_temperature_gives_way(make_client, provider, caplog):
-    """0.7 yields to `model_defaults`, and is left out without a word where a model takes none; another is said to be."""
+    """0.7 yields to `model_defaults`, and is left out without a word where a model takes none; others with one."""
     client = make_client(model_defaults={MODEL: {"temperature": 0.1}})
     client.chat("hello", MODEL)
     with caplog.at_level(logging.INFO, "llm_api_client"):
@@ -178,7 +179,9 @@ def test_a_request_is_performed_as_in_a_batch(client):
     """`request` returns LiteLLM's answer, and takes a timeout, an endpoint and a validation."""
     request = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
     assert client.request(request).choices[0].message.content == "Simulated answer to: hello"
-    assert len(client.request({"model": "openai/text-embedding-3-small", "input": "x"}, endpoint="embeddings").data) == 1
+    assert (
+        len(client.request({"model": "openai/text-embedding-3-small", "input": "x"}, endpoint="embeddings").data) == 1
+    )
     with pytest.raises(errors.AnswerValidationError):
         client.request(request, validate=int, max_retries=0)
     slow = {"model": MODEL, "messages": [{"role": "user", "content": "[simulate: hang]"}]}

@@ -24,8 +24,20 @@ def questions(number: int) -> list[dict[str, Any]]:
     return [question(each) for each in range(number)]
 
 
+_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_tests_before() -> None:
+    """Threads that outlive another test for a moment, as idle ones do, are not this one's."""
+    _others.clear()
+    _others.update(threading.enumerate())
+
+
 def threads_of_the_client() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("llm-api-client")]
+    """Names of this test's threads that belong to a client."""
+    mine = set(threading.enumerate()) - _others
+    return [thread.name for thread in mine if thread.name.startswith("llm-api-client")]
 
 
 async def until(true: Callable[[], Any]) -> None:

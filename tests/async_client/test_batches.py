@@ -134,6 +134,29 @@ def test_a_cancelled_batch_stops(make, gate):
     }
 
 
+def test_a_batch_that_is_cancelled_while_its_input_is_read_never_begins(make):
+    """Whoever cancels does not wait for a slow input, and nothing of it is sent when it comes at last."""
+
+    async def main():
+        let_go, calls = threading.Event(), ScriptedCalls()
+
+        def slow():
+            assert let_go.wait(10)
+            yield from questions(3)
+
+        async with make(api_call=calls) as client:
+            batch = asyncio.ensure_future(client.make_requests(slow()))
+            await until(lambda: client._engine._errands)
+            batch.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await batch
+            let_go.set()
+            await until(lambda: not client._engine._errands)
+            return len(calls.calls), len(client.history), client.tracker.status.num_tasks_in_progress
+
+    assert asyncio.run(main()) == (0, 0, 0)
+
+
 def test_a_timeout_of_the_loop_stops_a_batch_that_waits_for_its_limits(make):
     """`asyncio.timeout` ends a batch whose next request may go in an hour, at once."""
 
@@ -150,26 +173,34 @@ def test_a_timeout_of_the_loop_stops_a_batch_that_waits_for_its_limits(make):
     assert time.monotonic() - began < 2
 
 
-def test_a_cancelled_batch_cancels_its_handler(make):
-    """A coroutine that handles a result is cancelled with the batch that waits for it."""
+@pytest.mark.parametrize("is_stubborn", [False, True])
+def test_a_cancelled_batch_cancels_its_handler(make, is_stubborn):
+    """A coroutine that handles a result is cancelled with its batch, which does not wait for one that will not end."""
+    ends = []
 
     async def main():
-        ends = []
+        let_go = asyncio.Event()
 
         async def never_ends(_):
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 ends.append("cancelled")
+                if is_stubborn:
+                    await let_go.wait()
                 raise
 
         async with make(api_call=ScriptedCalls()) as client:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await client.make_requests(questions(3), on_result=never_ends)
-        return ends
+            await until(lambda: ends)
+            let_go.set()
 
-    assert asyncio.run(main()) == ["cancelled"]
+    began = time.monotonic()
+    asyncio.run(main())
+    assert ends == ["cancelled"]
+    assert time.monotonic() - began < 2
 
 
 def test_time_may_be_replaced(make):

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from .conftest import MODEL, question, questions, threads_of_the_client, until
 def run_program(text, **variables):
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", **variables}
     program = [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(text)]
-    return subprocess.run(program, capture_output=True, text=True, timeout=60, env=environment)
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=60, env=environment)
 
 
 def test_whatever_is_under_way_ends_with_the_client(make, gate):
@@ -87,20 +88,27 @@ def test_a_handler_may_close_the_client(make):
     assert asyncio.run(main()) < 3
 
 
-def test_no_socket_outlives_its_client(client_of, provider):
-    """After the close the provider has no connection of the client's."""
+def test_nothing_outlives_its_client(client_of):
+    """After the close there are no more threads and open files than before."""
 
     async def main():
         async with client_of() as client:
             await asyncio.gather(*[client.chat(f"{number}", MODEL) for number in range(20)])
             await client.post_request("chat/completions", question())
+            assert open_files() > before
 
+    def open_files():
+        gc.collect()
+        return len(list(Path("/dev/fd").iterdir()))
+
+    before = 0
+    asyncio.run(main())  # LiteLLM opens what it keeps.
+    before = open_files()
     asyncio.run(main())
-    gc.collect()
     give_up_at = time.monotonic() + 5
-    while threads_of_the_client() and time.monotonic() < give_up_at:
+    while threads_of_the_client() or open_files() > before:
+        assert time.monotonic() < give_up_at, threads_of_the_client()
         time.sleep(0.01)
-    assert threads_of_the_client() == []
 
 
 def test_a_client_is_used_in_one_loop_after_another(make):
@@ -181,7 +189,8 @@ def test_a_forgotten_client_does_not_keep_the_process():
         kept = asyncio.run(main())
         """
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")
+    assert (done.returncode, done.stdout) == (0, "over\n")
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_ends_a_program_that_waits():
@@ -221,7 +230,8 @@ def test_it_is_awaited_in_a_notebook(tmp_path):
         print((await client.chat("x", "gpt-4o-mini")).data)
         """,
         """
-        print(len([each async for each in client.iter_requests([request] * 3)]), len(await client.make_requests([request])))
+        print(len([each async for each in client.iter_requests([request] * 3)]))
+        print(len(await client.make_requests([request])))
         await client.close()
         """,
     ]
@@ -235,4 +245,4 @@ def test_it_is_awaited_in_a_notebook(tmp_path):
         """
     assert nbclient
     done = run_program(program, IPYTHONDIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path))
-    assert done.stdout == "An answer.\n3 1\n", done.stderr
+    assert done.stdout == "An answer.\n3\n1\n", done.stderr

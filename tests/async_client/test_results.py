@@ -21,7 +21,7 @@ async def asked_one_by_one(number):
 
 async def collect(stream, into):
     async for each in stream:
-        into.append(each)  # noqa: PERF401  what comes before an error stays
+        into.append(each)
 
 
 @pytest.mark.parametrize("source", [questions, asked_one_by_one])

@@ -25,7 +25,7 @@ from llm_api_client.call.sender import Sender
 from .conftest import KEY
 from .test_wire import RawServer, Said
 
-ROUTES = ["openai", "hosted_vllm", "mistral", "deepseek", "openrouter", "together_ai", "xai"]
+ROUTES = ["openai", "hosted_vllm", "mistral", "deepseek", "openrouter", "together_ai", "xai", "fireworks_ai"]
 """Routes that a call can take without LiteLLM, with a model of each that LiteLLM has a price for, where it has any."""
 MODELS = {
     "openai": "openai/gpt-4o-mini",
@@ -81,14 +81,15 @@ def seen(sender: Sender, params: dict[str, Any], route: str) -> tuple[Any, ...]:
             type(raised), facts, message, verdict.kind, type(error), str(error), error.status_code, verdict.retry_after,
             error.request_id, error.response_body, KEY in repr(raised),
         )  # fmt: skip
-    if response.id.startswith("chatcmpl-"):  # made up by LiteLLM
+    if getattr(response, "id", "").startswith("chatcmpl-"):  # made up by LiteLLM
         response.id = ""
-    hidden = {name: value for name, value in response._hidden_params.items() if name not in _VOLATILE}
+    names = dict(response._hidden_params)
+    hidden = {name: value for name, value in names.items() if name not in _VOLATILE}
     cost = hidden.pop("response_cost")
     return (
         type(response), response.model_dump(), response.model_dump(exclude_unset=True), usage_of(response),
         repr(response), hidden, cost if cost is None else pytest.approx(cost, rel=1e-12),
-        getattr(response, "_response_headers", None), set(response._hidden_params),
+        getattr(response, "_response_headers", None), set(names),
     )  # fmt: skip
 
 
@@ -198,11 +199,8 @@ BY_LITELLM = {
     "spaces": http(answer(" \n")),
     "thought": http(answer("<think>well</think>Hello")),
     "tool calls": http(answer(None, message={"tool_calls": [TOOL_CALL]}, choice={"finish_reason": "tool_calls"})),
-    "cached": http(answer(usage={"prompt_tokens_details": {"cached_tokens": 8}})),
-    "reasoned": http(answer(usage={"completion_tokens_details": {"reasoning_tokens": 1}, "total_tokens": 12})),
     "sum is wrong": http(answer(usage={"total_tokens": 99})),
     "negative": http(answer(usage={"prompt_tokens": -1, "total_tokens": 0})),
-    "long prompt": http(answer(usage={"prompt_tokens": 200_000, "total_tokens": 200_001})),
     "no id": http(answer() | {"id": None}),
     "late": http(answer() | {"created": 1.5}),
     "content in parts": http(answer([{"type": "text", "text": "Hello"}])),
@@ -248,7 +246,7 @@ def test_all_else_is_what_litellm_makes_of_it_without_a_second_request(lanes, ra
 @pytest.mark.parametrize(
     "route", ["deepseek", "openrouter", "together_ai", "fireworks_ai", "perplexity", "custom_openai"]
 )
-@pytest.mark.parametrize("case", ["429", "cut", "page", "tool calls", "cached"])
+@pytest.mark.parametrize("case", ["429", "cut", "page", "tool calls"])
 def test_every_route_raises_as_litellm_does(lanes, raw_server, route, case):
     """Other routes, those that no call can take without LiteLLM among them, keep the contract too."""
     assert not lanes.compare(raw_server, route, BY_LITELLM[case])

@@ -263,7 +263,7 @@ def test_another_completion_is_called_at_once(litellm, raw):
     for _ in range(3):
         sender(chat("openai", raw.base_url), "openai")
     replaced = True
-    assert sender._watched(chat("openai", raw.base_url), "openai") is None
+    assert sender._watched(chat("openai", raw.base_url), "openai", CHAT, litellm.completion) is None
     sender.close()
 
 
@@ -306,11 +306,11 @@ def test_memory_is_bounded(lane, raw):
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}).encode()
     for number in range(MOST_KINDS + 10):
         request = Request.of(chat("openai", raw.base_url, temperature=number), "openai")
-        plans.learn(request, "openai", raw.base_url, [], body)
+        plans.learn(request, raw.base_url, [], body)
         assert len(plans._plans) <= MOST_KINDS
     request = Request.of(chat("openai", raw.base_url), "openai")
     long = json.dumps(json.loads(body) | {"long": "x" * LONGEST_PLAN}).encode()
-    plans.learn(request, "openai", raw.base_url, [], long)
+    plans.learn(request, raw.base_url, [], long)
     assert request.kind not in plans._plans
 
 
@@ -327,12 +327,12 @@ def test_a_change_of_surroundings_forgets_what_was_learned():
     body = json.dumps({"model": "m", "messages": params["messages"]}).encode()
     early = plans.request(params, "openai")
     for _ in range(2):
-        plans.learn(early, "openai", "http://127.0.0.1:1/v1", [], body)
+        plans.learn(early, "http://127.0.0.1:1/v1", [], body)
     assert plans.of(early) is not None
     around[0] = "two"
     late = plans.request(params, "openai")
     for _ in range(2):
-        plans.learn(early, "openai", "http://127.0.0.1:1/v1", [], body)
+        plans.learn(early, "http://127.0.0.1:1/v1", [], body)
     assert plans.of(late) is None
 
 

@@ -62,6 +62,7 @@ class Scripted:
         self._make = make
 
     def client(self, *args: Any, latency: float = 0, script: Any = (), **options: Any) -> APIClient:
+        """One with any option, whose calls come to what the script says, after so many seconds."""
         self.calls = ScriptedCalls(script, latency=latency, clock=self.clock)
         return self._make(*args, api_call=self.calls, clock=self.clock, **options)
 
@@ -86,6 +87,7 @@ class Crowd:
         self._together = threading.Barrier(size)
 
     def __call__(self, **_: Any) -> ScriptedAnswer:
+        """Answer, in company."""
         with self._lock:
             self._now += 1
             self.peak = max(self.peak, self._now)

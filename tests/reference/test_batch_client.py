@@ -20,6 +20,9 @@ def parameters(function):
     return inspect.signature(function).parameters
 
 
+RATES = list(parameters(APIClient))[:3]
+
+
 def test_distribution():
     """The distribution has the name by which it is installed."""
     assert metadata("llm-api-client")["Name"] == "llm-api-client"
@@ -45,21 +48,21 @@ def test_no_arguments(make, provider):
 
 def test_max_requests_per_minute(make):
     """It is the first argument, and 10,000 where it is left out."""
-    assert list(parameters(APIClient))[0] == "max_requests_per_minute"
+    assert RATES[0] == "max_requests_per_minute"
     assert make().max_requests_per_minute == 10_000
     assert make(600).max_requests_per_minute == 600
 
 
 def test_max_tokens_per_minute(make):
     """It is the second argument, and 2,000,000 where it is left out."""
-    assert list(parameters(APIClient))[1] == "max_tokens_per_minute"
+    assert RATES[1] == "max_tokens_per_minute"
     assert make().max_tokens_per_minute == 2_000_000
     assert make(600, 100_000).max_tokens_per_minute == 100_000
 
 
 def test_max_workers(make):
     """It is the third argument, and as many as the requests a minute where it is left out."""
-    assert list(parameters(APIClient))[2] == "max_workers"
+    assert RATES[2] == "max_workers"
     assert make(600).max_workers == 600
     assert make(600, 100_000, 50).max_workers == 50
 
@@ -93,12 +96,13 @@ def test_requests(client, provider):
     assert seen.body == ask("Hi!", temperature=0.7, max_tokens=150)
 
 
-def test_max_workers_of_a_batch(make):
+def test_max_workers_of_a_batch(scripted):
     """It bounds the calls in flight of this batch; left out, the client's bound holds."""
-    crowd = Crowd(2)
-    client = make(api_call=crowd)
-    assert None not in client.make_requests([ask()] * 8, max_workers=2)
-    assert crowd.peak == 2
+    client = scripted.client(max_workers=3, latency=10)
+    client.make_requests([ask()] * 4, max_workers=2)
+    client.make_requests([ask()] * 4)
+    first = scripted.times[0]
+    assert [round(at - first) for at in scripted.times] == [0, 0, 10, 10, 20, 20, 20, 30]
     for method in (APIClient.make_requests, APIClient.make_requests_with_retries):
         assert parameters(method)["max_workers"].default is None
 

@@ -29,7 +29,7 @@ def rows() -> dict[str, list[tuple[str, list[str]]]]:
     return found
 
 
-def tests_of(module: str) -> list[str]:
+def defined_in(module: str) -> list[str]:
     tree = ast.parse((HERE / module).read_text(encoding="utf-8"))
     defined = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return [node.name for node in defined if node.name.startswith("test_")]
@@ -45,7 +45,7 @@ def test_every_document_has_its_table():
 def test_rows_and_tests_are_the_same(module):
     """Each row names a test of its module and each test a row, in the same order, each once."""
     ids = [f"test_{name}" for name, _ in rows()[module]]
-    assert ids == tests_of(module)
+    assert ids == defined_in(module)
     assert len(set(ids)) == len(ids)
 
 

@@ -107,7 +107,8 @@ def _transcription(text: str | None = None, usage: Any = None, **more: Any) -> A
 
     made = litellm_module().TranscriptionResponse
     answer = made(text=text)
-    answer.usage = TypeAdapter(made.model_fields["usage"].annotation).validate_python(usage)
+    kinds: Any = made.model_fields["usage"].annotation
+    answer.usage = TypeAdapter(kinds).validate_python(usage)
     for name, value in more.items():
         setattr(answer, name, value)
     return answer

@@ -141,13 +141,13 @@ def draws_by_sdk(provider: str) -> bool:
 
 def wants_its_own() -> bool:
     """Whether the user has set LiteLLM up to connect in a way that these connections would not."""
-    litellm = litellm_module()
+    settings = vars(litellm_module())
     return bool(
-        litellm.client_session is not None
-        or litellm.force_ipv4
-        or getattr(litellm, "http2", None)
-        or getattr(litellm, "sync_transport", None) is not None
-        or getattr(litellm, "network_mock", False)
+        settings.get("client_session") is not None
+        or settings.get("force_ipv4")
+        or settings.get("http2")
+        or settings.get("sync_transport") is not None
+        or settings.get("network_mock")
         or os.getenv("LITELLM_HTTP2")
     )
 
