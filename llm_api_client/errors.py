@@ -131,6 +131,10 @@ class AdmissionTimeoutError(LLMAPIClientError):
     """The limits do not let the request go within `max_delay_seconds`; it was not sent."""
 
 
+class RateLimitTimeoutError(AdmissionTimeoutError, RateLimitError):
+    """The provider refused it (429), and it could not go again within `max_delay_seconds`."""
+
+
 class BatchTimeoutError(LLMAPIClientError):
     """The batch's `timeout` ended first.
 

@@ -12,6 +12,7 @@ import pytest
 from llm_api_client import APIClient
 from llm_api_client.errors import (
     AuthenticationError,
+    ConfigurationError,
     InvalidInputError,
     InvalidRequestError,
     LLMAPIClientError,
@@ -191,3 +192,11 @@ def test_nothing_reaches_standard_output(client, capfd):
     bad = [asking("[simulate: 500]"), {**asking("x"), "model": "nonsense"}, asking("[simulate: 400]")]
     client.make_requests(bad)
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("base_url", ["sk-0123456789abcdefghij", "api.openai.com/v1", "", "https://", "ftp://x/v1", 5])
+def test_a_base_url_that_is_none_is_refused_at_once(base_url):
+    """What is no address fails when the client is made, and is not shown: it may be a key in the wrong place."""
+    with pytest.raises(ConfigurationError, match="base_url") as caught:
+        APIClient(base_url=base_url)
+    assert "sk-" not in str(caught.value)

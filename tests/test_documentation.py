@@ -334,6 +334,7 @@ def test_the_table_says_truly_what_is_tried_again():
     for name, verdict in verdicts.items():
         assert type(verdict.error).__name__ == name
         assert table.pop(name) == TRIED_AGAIN.get(verdict.kind, "no"), name
+    assert table.pop("RateLimitTimeoutError") == "no"
     assert table.pop("LLMAPIClientError") == table.pop("APICallException") == ""
     assert set(table.values()) == {"no"}
     assert not any(issubclass(getattr(errors, name), errors.APICallException) for name in table)

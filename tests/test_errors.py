@@ -49,6 +49,8 @@ def filled(cls: type[LLMAPIClientError]) -> LLMAPIClientError:
 def test_the_tree_is_as_documented():
     """Calls that failed stand under `APICallException`, local refusals do not, and all have one root."""
     named = {cls.__name__: cls for cls in CLASSES}
+    both = named.pop("RateLimitTimeoutError")
+    assert both.__bases__ == (named["AdmissionTimeoutError"], named["RateLimitError"])
     assert set(named) == {*CALLS, *LOCAL, "LLMAPIClientError", "APICallException"}
     for name, base in CALLS.items():
         assert named[name].__bases__ == (named[base],)

@@ -13,7 +13,7 @@ from llm_api_client.api_client.account import Account
 from llm_api_client.api_client.batches import Batches
 from llm_api_client.api_client.jobs import Jobs
 from llm_api_client.api_client.offline import Offline
-from llm_api_client.api_client.options import check_positive
+from llm_api_client.api_client.options import check_base_url, check_positive
 from llm_api_client.api_client.raw import RawHTTP
 from llm_api_client.api_client.singles import Singles
 from llm_api_client.api_tracker import APIUsageTracker
@@ -126,6 +126,7 @@ class APIClient(Batches, Singles, Offline, RawHTTP, Account, Jobs):
         check_positive("request_timeout", request_timeout)
         check_positive("history_limit", history_limit, whole=True, zero=True)
         check_positive("max_cost", max_cost)
+        check_base_url(base_url)
         shared = RateLimit(requests_per_minute=max_requests_per_minute, tokens_per_minute=max_tokens_per_minute)
         self.max_requests_per_minute = max_requests_per_minute
         """The limit of requests that the client was made with."""

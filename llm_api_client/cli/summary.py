@@ -18,6 +18,7 @@ _CURES = {
     "NetworkError": "Check --base-url, the network, and that the server runs.",
     "NotFoundError": "Check the model's name, and --base-url.",
     "QuotaExceededError": "Check the account's plan and billing.",
+    "RateLimitTimeoutError": "Lower --rpm and --tpm to the account's own, or raise --max-delay.",
     "RequestTimeoutError": "Raise --request-timeout if answers take this long.",
     "RequestTooLargeError": "Raise --tpm, or shorten the request.",
 }

@@ -15,6 +15,8 @@ from llm_api_client.errors import (
     AdmissionTimeoutError,
     ConfigurationError,
     LLMAPIClientError,
+    RateLimitError,
+    RateLimitTimeoutError,
     RequestCancelledError,
     RequestTooLargeError,
 )
@@ -319,8 +321,11 @@ class Journey:
                 f"Not admitted within max_delay_seconds={self.road.max_delay:g} ({why}{known}). "
                 "Raise max_delay_seconds or the limit."
             )
-            # What the provider said when it refused, if that is what was waited for.
-            raise AdmissionTimeoutError(message) from (None if self.last is None else self.last.verdict.error)
+            refused = None if self.last is None else self.last.verdict.error
+            if isinstance(refused, RateLimitError):
+                said = {name: value for name, value in vars(refused).items() if name not in ("message", "index")}
+                raise RateLimitTimeoutError(message, **said) from refused
+            raise AdmissionTimeoutError(message) from refused
         return NotBefore(min(when, give_up_at), why)
 
     def _travel(self, perform: Callable[[], Any]) -> Any:

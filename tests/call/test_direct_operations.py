@@ -362,7 +362,18 @@ def test_a_template_keeps_no_vector(cold_lanes, raw_server):
 
 
 def test_the_same_words_asked_for_something_else_are_another_kind(cold_lanes, raw_server):
-    """What was learned of one operation is not used for another."""
-    for name in ("embeddings", "completion", "embeddings", "completion"):
+    """What was learned of one operation is not used for another, be all that is said in the request the same."""
+    for name in ("embeddings",) * 3 + ("completion",) * 3 + ("embeddings",):
         raw_server.said = http(ANSWERS[name]())
-        assert not cold_lanes.one(cold_lanes.fast, raw_server, (name, "openai"), {})[2]
+        more = {"model": "openai/some-model", next(iter(ASKED[name])): "The same"}
+        sent = cold_lanes.one(cold_lanes.fast, raw_server, (name, "openai"), more)[1]
+        assert sent[0][0][0] == f"POST /v1/{'embeddings' if name == 'embeddings' else 'completions'} HTTP/1.1"
+
+
+def test_a_prompt_that_is_said_twice_is_sent_as_litellm_sends_it(cold_lanes, raw_server):
+    """What `extra_body` says of the prompt has the last word in each call, whatever the calls before it asked."""
+    raw_server.said = http(vectors())
+    for asked in ("One", "One", "One", "Two"):
+        more = {"input": asked, "extra_body": {"input": "One"}}
+        (sent,) = cold_lanes.one(cold_lanes.fast, raw_server, ("embeddings", "openai"), more)[1]
+        assert sent[0][1]["input"] == "One"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_api_client.call import likeness
-from llm_api_client.call.likeness import LONGEST_KIND, MOST_TEMPLATES, Likenesses, Said
+from llm_api_client.call.likeness import LONG_PROMPT, LONGEST_KIND, MOST_TEMPLATES, Likenesses, Said
 from llm_api_client.call.wire import Raw, merged
 
 from .test_direct_contract import answer
@@ -70,6 +70,23 @@ def test_what_may_differ_does_not_make_another_kind():
 def test_all_else_makes_another_kind(other):
     """Any other part of an answer, known or not, makes it another kind."""
     assert said(other).kind != said(answer()).kind
+
+
+def test_of_other_tokens_it_matters_whether_there_are_any():
+    """How many tokens were cached, or how long it took, makes no other kind; whether there are any makes one."""
+    kinds = [
+        said(answer(usage={"details": {"cached_tokens": cached}, "seconds": seconds})).kind
+        for cached, seconds in ((1, 0.5), (2, 0.25), (0, 0.5), (1, 0))
+    ]
+    assert kinds[0] == kinds[1]
+    assert len(set(kinds)) == 3
+
+
+@pytest.mark.parametrize("tokens", [LONG_PROMPT - 1, LONG_PROMPT])
+def test_a_long_prompt_is_of_a_kind_of_its_own(tokens):
+    """What the price list may price in another way is not proven by an answer that it prices as usual."""
+    heard = said(answer(usage={"prompt_tokens": tokens, "total_tokens": tokens + 1}))
+    assert (heard.kind == said(answer()).kind) == heard.is_plain == (tokens < LONG_PROMPT)
 
 
 @pytest.mark.parametrize("headers", [[], [*JSON, ("x", "y")], [*JSON, *JSON], [("content-type", "text/plain")]])
@@ -182,6 +199,26 @@ def test_a_price_that_is_asked_is_asked_once(litellm):
     for _ in range(5):
         likenesses.answer(said(answer()), 5.0, "call")
     assert len(asked) == 2
+
+
+def test_a_price_of_cached_tokens_is_asked_for_each_answer(litellm):
+    """Where tokens differ in price each answer has its own, and one that has none is not made."""
+    asked = []
+
+    def listed(response: Any) -> float | None:
+        asked.append(response.usage.prompt_tokens)
+        return None if response.usage.prompt_tokens > 20 else price(response)
+
+    likenesses = Likenesses(listed, dict)
+    bodies = [answer("x", n, usage={"prompt_tokens_details": {"cached_tokens": n}}) for n in (1, 2, 3, 4, 11)]
+    for body in bodies[:2]:
+        learn(likenesses, litellm, body)
+    costs = [likenesses.answer(said(body), 5.0, "call") for body in bodies[2:]]
+    assert [made._hidden_params["response_cost"] for made in costs[:2]] == [
+        pytest.approx((10 + n) * 1e-6 - n * 5e-7 + n * 4e-6, rel=1e-12) for n in (3, 4)
+    ]
+    assert costs[2] is None
+    assert asked == [12, 13, 14, 21]
 
 
 def test_repeated_headers_are_joined():

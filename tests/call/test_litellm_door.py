@@ -115,7 +115,7 @@ def test_more_than_a_hundred_calls_are_in_flight(sender, route):
 
 @pytest.mark.parametrize(("route", "calls"), [("openai", 300), ("hosted_vllm", 1_000)])
 def test_connections_are_kept_and_used_again(sender, route, calls):
-    """A thousand calls open no more connections than there are threads, LiteLLM's own and others, and none is mixed up."""
+    """A thousand calls open no more connections than there are threads, on either way out, and none is mixed up."""
     with SimulatedProvider() as provider:
 
         def ask(number: int) -> str:

@@ -39,10 +39,12 @@ async def check(request, api_key):
 def _config(provider_url: str) -> dict[str, Any]:
     behind = {"api_key": "sk-of-the-provider", "api_base": provider_url}
     chat = {"model": "openai/gpt-4o-mini", **behind}
+    dear = {**chat, "input_cost_per_token": 0.0, "output_cost_per_token": DEAR}
     models = {
         "canned": {**chat, "mock_response": "Said by the proxy."},
         "gpt-4o-mini": chat,
-        "assistant": {**chat, "input_cost_per_token": 0.0, "output_cost_per_token": DEAR},
+        "gpt-4o": dear,
+        "assistant": dear,
         "limited": {**chat, "default_api_key_rpm_limit": LIMIT},
         "text-embedding-3-small": {"model": "openai/text-embedding-3-small", **behind},
     }

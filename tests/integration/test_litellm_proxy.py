@@ -68,8 +68,8 @@ def test_a_model_with_limits_of_its_own_waits_alone(make, proxy, behind):
 @both
 def test_both_lanes_give_the_same(make, behind, prefix):
     """What LiteLLM makes of the proxy's answers, the direct lane makes too: to the last field and the cost."""
-    # The price of the one is known here, that of the other only to the proxy, which tells it in a header.
-    for model in ("gpt-4o-mini", "assistant"):
+    # The first has the price that is known here, the second another, and the third is known to the proxy alone.
+    for model in ("gpt-4o-mini", "gpt-4o", "assistant"):
         requests = [question(prefix + model, number) for number in range(12)]
         litellm, direct = (
             make(transport=lane, max_workers=2).make_requests(requests) for lane in ("litellm", "direct")
@@ -78,7 +78,7 @@ def test_both_lanes_give_the_same(make, behind, prefix):
         costs = [[answer._hidden_params["response_cost"] for answer in lane] for lane in (litellm, direct)]
         assert costs[1] == pytest.approx(costs[0])
         assert min(costs[0]) > 0
-    assert behind.counts.received == 48
+    assert behind.counts.received == 72
 
 
 @both
@@ -93,6 +93,16 @@ def test_the_cost_is_the_proxys(client, prefix):
     assert usage["unpriced_requests"] == 0
     assert usage["by_model"][prefix + "assistant"]["requests"] == 8
     assert usage["total_tokens"] == sum(answer.usage.total_tokens for answer in answers)
+
+
+@both
+def test_the_cost_of_a_stream_is_the_proxys(client, prefix):
+    """It comes with the last piece, for no header can know it; whole or piece by piece, it is what the proxy says."""
+    for model in ("gpt-4o", "assistant"):
+        whole = client.chat("Tell me more", prefix + model, stream=True)
+        assert whole.cost == pytest.approx(DEAR * whole.usage.completion_tokens)
+        assert list(client.chat("Tell me more", prefix + model, stream=True, return_generator=True))
+        assert client.history[-1]["cost"] == pytest.approx(whole.cost)
 
 
 @both
@@ -154,7 +164,7 @@ def test_a_failure_behind_the_proxy_is_tried_again(client, behind, prefix):
 def test_plain_http(client, behind):
     """Its own paths are asked as they are, and what they say is counted, priced and kept as every answer is."""
     models = {model["id"] for model in client.get("models")["data"]}
-    assert models == {"canned", "gpt-4o-mini", "assistant", "limited", "text-embedding-3-small"}
+    assert models == {"canned", "gpt-4o-mini", "gpt-4o", "assistant", "limited", "text-embedding-3-small"}
     answer = client.post_request("chat/completions", question("gpt-4o-mini", 1))
     assert "Question 1:" in answer["choices"][0]["message"]["content"]
     assert client.tracker.total_completion_tokens == answer["usage"]["completion_tokens"]
@@ -214,6 +224,6 @@ def test_the_awaited_client(proxy, behind, litellm):
     answers, chat, models, pieces, cost = asyncio.run(main())
     assert None not in answers
     assert "".join(pieces) == chat.data == "Simulated answer to: Hello"
-    assert len(models["data"]) == 5
+    assert len(models["data"]) == 6
     assert cost > 0
     assert behind.counts.answered == 22

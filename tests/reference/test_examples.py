@@ -87,7 +87,7 @@ print(f"Mean response time: {client.tracker.mean_response_time:.2f}s")
 """
 
 POST = """
-from llm_api_client.async_client import AsyncAPIClient as APIClient
+from llm_api_client import AsyncAPIClient as APIClient
 
 client = APIClient(
     base_url=base_url,
@@ -106,15 +106,14 @@ await client.close()
 """
 
 ASYNC_WITH = """
-from llm_api_client.async_client import AsyncAPIClient as APIClient
+from llm_api_client import AsyncAPIClient as APIClient
 
 async with APIClient(base_url, api_key) as client:
     response = await client.post_request(endpoint, payload)
 """
 
 HANDLED = """
-from llm_api_client import APICallException
-from llm_api_client.async_client import AsyncAPIClient as APIClient
+from llm_api_client import APICallException, AsyncAPIClient as APIClient
 
 async with APIClient(base_url, api_key) as client:
     try:

@@ -171,7 +171,8 @@ def test_a_refusal_by_the_rate_waits_as_it_is_told(make, provider, name):
     client = make(max_delay_seconds=1)
     provider.next("429; retry-after=30")
     [failed] = client.make_requests([REQUESTS[name]], endpoint=name, return_exceptions=True)
-    assert type(failed) is errors.AdmissionTimeoutError
+    assert type(failed) is errors.RateLimitTimeoutError
+    assert failed.status_code == 429
     assert type(failed.__cause__) is errors.RateLimitError
     assert failed.__cause__.retry_after == pytest.approx(30)
     assert client.history[0]["attempts"] == 0
