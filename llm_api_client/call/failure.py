@@ -40,6 +40,8 @@ _NETWORK = frozenset(
 _UNREADABLE = frozenset({"APIResponseValidationError", "DecodingError", "JSONDecodeError"})
 # LiteLLM refuses these itself; the 400 that they carry is its own.
 _LOCAL = frozenset({"LiteLLMUnknownProvider", "UnsupportedParamsError"})
+# A LiteLLM Proxy puts the classes that it found into the message: there is no other word for them in its answer.
+_PROXIED = re.compile(r"litellm\.\w+(?:Error|Exception|Timeout)\b", re.ASCII)
 _PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\b(?: \w+Error)?(?::| -)\s*)+", re.ASCII)
 _TRACEBACK = re.compile(r"\s*(?:Traceback \(most recent call last\)|Handle with `litellm\.).*", re.DOTALL)
 _NO_KEY = re.compile(r"missing.{0,40}(?:api[ _-]?key|credentials)|api_?key is not set|no key is set", re.IGNORECASE)
@@ -109,7 +111,7 @@ def read_failure(raised: BaseException, wall: float) -> Failure:
         answer = _answer_of(chain)
     headers = answer.headers if answer is not None and answer.headers else _headers_of(raised)
     body = (answer.text if answer is not None else "") or _body_of(raised)
-    said = _error_of(body)
+    said, names_told = _unwrapped(_error_of(body))
     claimed = _status_of(raised)
     network = answer is None and _is_network(names, chain)
     timed_out = answer is None and not network and bool(names & _TIMEOUTS)
@@ -143,7 +145,7 @@ def read_failure(raised: BaseException, wall: float) -> Failure:
         unreadable=unreadable,
         no_key=no_key,
         missing_module=_missing_module(chain),
-        code=_codes_of(said),
+        code=_codes_of(said) | names_told,
         retry_after=retry_after(headers, said, wall),
         request_id=headers.get("x-request-id") or headers.get("request-id"),
         body=body[:MAX_BODY] or None,
@@ -153,6 +155,8 @@ def read_failure(raised: BaseException, wall: float) -> Failure:
 
 def retry_after(headers: Mapping[str, str], error: Mapping[str, Any], wall: float) -> float | None:
     """Seconds to wait, from `retry-after-ms`, `retry-after` (seconds or a date), or Google's `retryDelay`."""
+    if "retry-after" not in headers:  # A LiteLLM Proxy hands on the provider's under a name of its own.
+        headers = {name.removeprefix("llm_provider-"): value for name, value in headers.items()}
     seconds = _number(headers.get("retry-after-ms"), scale=1_000)
     if seconds is None:
         seconds = _number(headers.get("retry-after"))
@@ -281,6 +285,15 @@ def _error_of(body: str) -> Mapping[str, Any]:
     if isinstance(error, str):
         return {"message": error}
     return found if "message" in found else {}
+
+
+def _unwrapped(error: Mapping[str, Any]) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """The error without the names that a LiteLLM Proxy puts before the provider's message, and these names."""
+    message = _string(error.get("message")) or ""
+    prefix = _PREFIX.match(message)
+    if prefix is None or not _PROXIED.match(message):
+        return error, frozenset()
+    return {**error, "message": message[prefix.end() :]}, frozenset(re.findall(r"\w+", prefix.group()))
 
 
 def _codes_of(error: Mapping[str, Any]) -> frozenset[str]:

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from os import PathLike
 from pathlib import Path
@@ -26,6 +26,7 @@ MAX_ERROR = 100_000
 MOST_REDIRECTS = 5
 """Redirects that one GET follows."""
 
+_COST = "x-litellm-response-cost"
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
 
@@ -221,6 +222,10 @@ class _Call:
             raise self._error("JSON, but neither an object nor a list")
         if isinstance(said, dict) and _is_error(said):
             raise self._error(f"the server answered {status} with an error")
+        cost = self._heard.headers.get(_COST)
+        if isinstance(said, dict) and cost is not None:
+            with suppress(ValueError):
+                return PricedAnswer(said, float(cost))
         return said
 
     def _error(self, message: str, status: int | None = None) -> HTTPCallError:
@@ -235,6 +240,15 @@ def _opened(file: Any, files: ExitStack) -> Any:
         return file
     path = Path(file)
     return path.name, files.enter_context(path.open("rb"))
+
+
+class PricedAnswer(dict[str, Any]):
+    """A JSON object, and what the server that it came from says that it cost, in US dollars."""
+
+    def __init__(self, said: Mapping[str, Any], cost: float) -> None:
+        super().__init__(said)
+        # Where LiteLLM's own answers have it.
+        self._hidden_params = {"response_cost": cost}
 
 
 def _is_error(said: Mapping[str, Any]) -> bool:

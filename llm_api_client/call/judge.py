@@ -25,8 +25,10 @@ from llm_api_client.records import Kind, Verdict
 from llm_api_client.secrets import scrubbed
 
 _QUOTA = frozenset({"billing_hard_limit_reached", "billing_not_active", "credit_balance_too_low", "insufficient_quota"})
-_CONTEXT = frozenset({"context_length_exceeded", "string_above_max_length"})
-_CONTENT = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+_CONTEXT = frozenset({"ContextWindowExceededError", "context_length_exceeded", "string_above_max_length"})
+_CONTENT = frozenset(
+    {"ContentPolicyViolationError", "ResponsibleAIPolicyViolation", "content_filter", "content_policy_violation"}
+)
 _RATE = frozenset({"RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceeded"})
 _SPENT = "You exceeded your current quota"
 _CONTENTS = ("choices", "data", "results")
@@ -50,7 +52,8 @@ def judge_failure(failure: Failure, where: Where, secrets: Collection[str] = ())
     """What a failed call means for what happens next. Statuses and codes decide; texts only where there is neither."""
     kind, error, cure = _classify(failure, where)
     said = f"{failure.status} from {where}" if failure.status else f"no answer from {where}"
-    message = f"{said} for model {where.model}: {failure.message.rstrip('.')}. {cure}".strip()
+    about = f" for model {where.model}" if where.model else ""
+    message = f"{said}{about}: {failure.message.rstrip('.')}. {cure}".strip()
     return Verdict(
         kind,
         error(
@@ -86,7 +89,9 @@ def _classify(  # noqa: C901, PLR0912  a table of cases
 ) -> tuple[Kind, type[APICallException], str]:
     # Where no HTTP answer came, the exception's own word for it is all there is.
     status, code, text = failure.status or failure.claimed, failure.code, failure.message
-    if failure.no_key or status == 401:
+    behind_proxy = status == 401 and "AuthenticationError" in code
+    # A LiteLLM Proxy without a database knows its own key alone, and refuses others so.
+    if failure.no_key or (status == 401 and not behind_proxy) or "no_db_connection" in code:
         return Kind.KEY_REFUSED, AuthenticationError, _cure_for_key(where)
     if failure.timed_out:
         cure = "The provider may bill it all the same. Raise request_timeout if answers take this long."
@@ -114,13 +119,15 @@ def _classify(  # noqa: C901, PLR0912  a table of cases
         return Kind.PERMANENT, ContextWindowExceededError, cure
     if code & _CONTENT or failure.exception == "ContentPolicyViolationError":
         return Kind.PERMANENT, ContentRefusedError, "Change the prompt; the provider refuses its content."
+    if behind_proxy:
+        return Kind.PERMANENT, AuthenticationError, "The key that the proxy itself has for this model was refused."
     if status == 403:
         return Kind.PERMANENT, AuthenticationError, "The key is not allowed to do this; check its permissions."
     if status == 404:
         return Kind.PERMANENT, NotFoundError, "Check the model's name, and base_url."
     if 400 <= status < 500 and status not in _RETRYABLE:
         return Kind.PERMANENT, InvalidRequestError, _cure_for_invalid(where, text)
-    cure = "It may pass: make_requests_with_retries tries such requests again." if status else ""
+    cure = "It may pass, and is worth another attempt." if status else ""
     return Kind.TRANSIENT, ServerError, cure
 
 

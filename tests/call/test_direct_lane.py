@@ -235,6 +235,15 @@ def test_what_the_user_sets_up_in_the_middle_of_a_run_is_not_passed_by(lane, raw
     assert lane.is_direct(raw.base_url)
 
 
+def test_what_a_cache_leaves_behind_that_is_not_there_changes_nothing(litellm, monkeypatch):
+    """LiteLLM's Gemini route adds a cache's callbacks; without a cache they do nothing, and calls go on directly."""
+    for name in ("success_callback", "input_callback", "_async_success_callback"):
+        monkeypatch.setattr(litellm, name, ["cache"])
+    assert litellm_door.only_sends()
+    monkeypatch.setattr(litellm, "cache", object())
+    assert not litellm_door.only_sends()
+
+
 def test_a_callback_of_the_user_s_hears_of_each_call(lane, raw, litellm, monkeypatch):
     """A callback that is added in the middle of a run hears of every call from then on."""
     for _ in range(3):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from llm_api_client import errors
+from llm_api_client.call.answer import cost_of, usage_of
 from llm_api_client.call.failure import MAX_BODY, read_failure
 from llm_api_client.call.http_door import MAX_ERROR, HTTPCallError, HTTPDoor, join
 from llm_api_client.call.judge import Where, judge_failure
@@ -372,3 +373,13 @@ def test_one_door_serves_many_threads(door, serving):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(call, range(8))) == list(range(8))
+
+
+def test_what_a_proxy_says_of_the_cost_comes_with_the_answer(door, serving):
+    """A LiteLLM Proxy says in a header what a call cost: the answer is a dict as ever, and is priced so."""
+    serving.replies.append(Reply(b'{"usage": {"prompt_tokens": 3}}', 200, {"x-litellm-response-cost": "0.25"}))
+    said = door.send({"method": "POST", "url": f"{serving.address}/x", "json": {}}, None, lambda: None)
+    assert said == {"usage": {"prompt_tokens": 3}}
+    assert cost_of(said, "gpt-4o", usage_of(said), lambda *_: 99.0) == 0.25
+    serving.replies.append(Reply(b"{}", 200, {"x-litellm-response-cost": "free"}))
+    assert type(door.send({"method": "GET", "url": f"{serving.address}/x"}, None, lambda: None)) is dict

@@ -60,7 +60,8 @@ def test_a_model_with_limits_of_its_own_waits_alone(make, proxy, behind):
     """The proxy's 429s for one model do not hold up the requests of another."""
     client = make(model_limits={"openai/limited": RateLimit(requests_per_minute=1000)})
     models = ["openai/limited"] * (LIMIT + 2) + ["openai/gpt-4o-mini"] * 10
-    results = list(client.iter_requests(question(model, number) for number, model in enumerate(models)))
+    requests = [question(model, number) for number, model in enumerate(models)]
+    results = list(client.iter_requests(requests, max_workers=2))
     assert [result.error for result in results] == [None] * len(models)
     assert [result.request["model"] for result in results][-2:] == ["openai/limited"] * 2
 

@@ -87,8 +87,9 @@ def collected(response: Any, params: Mapping[str, Any], tap: Tap | None = None) 
         if isinstance(hidden, dict):
             hidden.pop("response_cost", None)
     if isinstance(hidden, dict) and or_none(litellm.get_model_info, model=params.get("model")) is None:
-        # LiteLLM prices it by the name that the answer gives, which another provider's price list may know.
-        hidden["response_cost"] = None
+        # LiteLLM prices it by the name that the answer gives, which another provider's price list may know. What a
+        # LiteLLM Proxy or OpenRouter says that it cost is in the usage.
+        hidden["response_cost"] = getattr(getattr(whole, "usage", None), "cost", None)
     return whole
 
 

@@ -86,8 +86,10 @@ def only_sends() -> bool:
     This library's own callbacks leave out the calls that pass through this door.
     """
     settings = vars(litellm_module())
-    return not any(settings.get(name) for name in _MORE_THAN_SENDING) and all(
-        str(getattr(callback, "__module__", "")).startswith("llm_api_client.")
+    # LiteLLM's Gemini route leaves the callbacks of a cache behind, with or without one.
+    idle = "cache" if settings.get("cache") is None else None
+    return not any(settings.get(name) not in (None, [idle]) and settings[name] for name in _MORE_THAN_SENDING) and all(
+        callback == idle or str(getattr(callback, "__module__", "")).startswith("llm_api_client.")
         for callback in settings.get("success_callback") or ()
     )
 

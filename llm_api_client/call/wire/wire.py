@@ -13,9 +13,6 @@ from llm_api_client.call.wire import poller
 from llm_api_client.call.wire.answer import Raw, WireError
 from llm_api_client.call.wire.poller import Ended, Link, Poller
 
-FRESH_SECONDS = 0.1
-"""How long after an answer a connection is taken to be good without a look: to look costs as much as all else here."""
-
 
 class Target(NamedTuple):
     """A server."""
@@ -106,8 +103,7 @@ class Wire:
                 link = idle.pop()
             except IndexError:  # Another thread was faster.
                 break
-            idle_for = time.monotonic() - link.idle_since
-            if idle_for < FRESH_SECONDS or (idle_for < poller.KEPT_SECONDS and not _has_ended(link.socket)):
+            if time.monotonic() - link.idle_since < poller.KEPT_SECONDS and not _has_ended(link.socket):
                 return link
             link.is_forgotten = True  # The poller hears of its end too, or has it expire.
         return None
