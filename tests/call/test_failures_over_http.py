@@ -91,7 +91,7 @@ FAULTS = {
     "400": refused(400, said("bad"), P, errors.InvalidRequestError, "change it"),
     "400 that quotes a 429": refused(400, said("in 'rate limit 429 quota'"), P, errors.InvalidRequestError),
     "402": refused(402, said("pay"), Q, errors.QuotaExceededError, "billing"),
-    "408": refused(408, said("slow"), T, errors.ServerError, "make_requests_with_retries"),
+    "408": refused(408, said("slow"), T, errors.ServerError, "another attempt"),
     "409": refused(409, said("conflict"), T, errors.ServerError),
     "413": refused(413, said("large"), P, errors.InvalidRequestError),
     "422": refused(422, said("odd"), P, errors.InvalidRequestError),
