@@ -23,7 +23,7 @@ from llm_api_client.call.judge import Where, judge_failure
 from llm_api_client.call.sender import Sender
 
 from .conftest import KEY
-from .test_wire import RawServer, Said
+from .raw import RawServer, Said
 
 ROUTES = ["openai", "hosted_vllm", "mistral", "deepseek", "openrouter", "together_ai", "xai", "fireworks_ai"]
 """Routes that a call can take without LiteLLM, with a model of each that LiteLLM has a price for, where it has any."""

@@ -23,10 +23,8 @@ from llm_api_client.operations import CHAT
 from llm_api_client.simulator import SimulatedProvider
 
 from .conftest import KEY
+from .raw import RawServer, Said, server_tls
 from .test_direct_contract import answer, chat, http
-from .test_wire import RawServer, Said, certificate, server_tls
-
-__all__ = ["certificate"]
 
 
 class Counted:

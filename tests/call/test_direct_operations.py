@@ -15,8 +15,8 @@ from llm_api_client.call.sender import Sender
 from llm_api_client.operations import operation_named
 
 from .conftest import KEY
+from .raw import RawServer, Said
 from .test_direct_contract import body_and_head, http, raw_server, seen
-from .test_wire import RawServer, Said
 
 __all__ = ["raw_server"]
 

@@ -7,9 +7,9 @@ import pytest
 
 from llm_api_client.call.likeness import LONG_PROMPT
 
+from .raw import RawServer
 from .test_direct_contract import MODELS, ROUTES, Lanes, answer, chat, http, raw_server, seen
 from .test_direct_contract import lanes as both_lanes
-from .test_wire import RawServer
 
 __all__ = ["both_lanes", "raw_server"]
 
