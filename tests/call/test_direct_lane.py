@@ -43,6 +43,7 @@ class Counted:
         return self._litellm.completion(**params)
 
     def __call__(self, base: str, route: str = "openai", prompt: str = "Hi", **more: Any) -> str:
+        """Ask, and give the answer's text."""
         params = {name: value for name, value in chat(route, base, prompt, **more).items() if value is not None}
         return self.sender(params, route).choices[0].message.content
 
