@@ -89,6 +89,15 @@ def writable(path: Path) -> "Connection":
     return connection
 
 
+def may_have_rows(connection: "Connection", table: str) -> bool:
+    """Whether a table of ours has rows, or cannot be read: whoever reads it will be told why."""
+    try:
+        [found] = connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()  # noqa: S608  a name of ours
+    except Exception:  # noqa: BLE001  SQLite's errors, whose classes are not at hand before it is imported
+        return True
+    return bool(found)
+
+
 def version_of(connection: "Connection", path: Path) -> int:
     """How many migrations a checkpoint has; none, where there is nothing in the file yet.
 

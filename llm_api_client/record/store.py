@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 Revive = Callable[[str, Any], Any]
 """Makes an answer's object again from its `response_type` and data, or returns None where it knows no such type."""
 
+FEW = 10_000
+"""Requests of a run that are numbered in memory, which takes some 2 MB; further ones are in a temporary file."""
+
 _NUMBERS = """
     PRAGMA journal_mode = MEMORY;
     PRAGMA synchronous = OFF;
@@ -64,6 +67,7 @@ class Store:
     Attributes:
         path: The file.
         possibly_paid: Claims found at opening: calls of an earlier process whose end nobody recorded.
+        has_others: Whether a run may find answers that it has not written itself.
     """
 
     def __init__(self, path: Path, lock: ProcessLock, revive: Revive | None, wall: Callable[[], float]) -> None:
@@ -79,6 +83,11 @@ class Store:
         try:
             self._finder = database.connected(path, "ro")
             self.possibly_paid: int = self._finder.execute("SELECT count(*) FROM claims").fetchone()[0]
+            # Whether others than the first run have written answers, and whether there are failures to take away: in
+            # a new file there are neither, and to look for one costs as much as to write one.
+            self.has_others = database.may_have_rows(self._finder, "answers")
+            self._has_failures = database.may_have_rows(self._finder, "failures")
+            self._runs = 0
             # Both are there by now. What is written into files that somebody took away would be lost.
             self._inodes = [(part, _inode(part)) for part in (path, Path(f"{path}-wal")) if part.exists()]
         except BaseException:
@@ -150,6 +159,8 @@ class Store:
             self.check()
             run = Run(self)
             self.opens += 1
+            self._runs += 1
+            self.has_others = self.has_others or self._runs > 1
             return run
 
     def find(self, key: Key) -> Result | None:
@@ -196,7 +207,9 @@ class Store:
             connection.executemany(rows.CLAIM, claimed)
             connection.executemany(rows.ANSWER, answers)
             connection.executemany(rows.FAILURE, failures)
-            connection.executemany(rows.NO_FAILURE, answered)
+            self._has_failures = self._has_failures or bool(failures)
+            if self._has_failures:
+                connection.executemany(rows.NO_FAILURE, answered)
             connection.executemany(rows.NO_CLAIM, settled)
 
     @contextmanager
@@ -245,9 +258,10 @@ class Run:
         self._closed = False
         self._lock = Lock()
         with faults.explained(store.path, "used"):
-            # Not a dict: a batch may have millions of requests.
+            # Not a dict alone: a batch may have millions of requests.
             self._numbers = database.temporary()
             self._numbers.executescript(_NUMBERS)
+        self._first: dict[bytes, int] = {}
 
     def key(self, identity: bytes) -> Key:
         """The next request of this identity in this run.
@@ -256,8 +270,22 @@ class Run:
             CheckpointError: The temporary file cannot be written, or the checkpoint is not open in this process.
         """
         self._store.check()
-        with faults.explained(self._store.path, "used"), self._lock:
-            return Key(identity, self._numbers.execute(_NUMBER, (identity,)).fetchone()[0])
+        with self._lock:
+            number = self._first.get(identity)
+            if number is None and len(self._first) >= FEW:
+                with faults.explained(self._store.path, "used"):
+                    return Key(identity, self._numbers.execute(_NUMBER, (identity,)).fetchone()[0])
+            self._first[identity] = 1 if number is None else number + 1
+            return Key(identity, 0 if number is None else number)
+
+    def next(self, identity: bytes) -> tuple[Key, Result | None]:
+        """The next request of this identity in this run, and the answer that another run has kept for it.
+
+        Raises:
+            CheckpointError: As `key` and `find`.
+        """
+        key = self.key(identity)
+        return key, self.find(key) if self._store.has_others else None
 
     def find(self, key: Key) -> Result | None:
         """The answer kept for `key`, or None. One that cannot be read is None, with a warning in the log.

@@ -111,8 +111,8 @@ class Journey:
         self._identity = identity_of(self._prepared.params, self._prepared.operation)
         found = None
         if kept is not None:
-            self.key = kept.key(self._identity)
-            found = self._as_wanted(kept.find(self.key))
+            self.key, found = kept.next(self._identity)
+            found = self._as_wanted(found)
         if found is None and cache is not None:
             found = self._as_wanted(cache.get(self._identity))
         return found

@@ -17,11 +17,8 @@ Claim = tuple[Key, str, str]
 class Keeps(Protocol):
     """A checkpoint as one batch sees it."""
 
-    def key(self, identity: bytes) -> Key:
-        """By what the next request of this identity is known."""
-
-    def find(self, key: Key) -> Result | None:
-        """The answer that is kept, or None."""
+    def next(self, identity: bytes) -> tuple[Key, Result | None]:
+        """By what the next request of this identity is known, and the answer that is kept, or None."""
 
     def write(self, claims: Sequence[Claim], ends: Sequence[tuple[Key, Result]], released: Sequence[Key] = ()) -> None:
         """Write all of it down, or none.

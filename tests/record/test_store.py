@@ -19,7 +19,7 @@ import pytest
 from llm_api_client.errors import AnswerValidationError, CheckpointError, RateLimitError
 from llm_api_client.record import database, schema
 from llm_api_client.record.replayed import ReplayedAnswer
-from llm_api_client.record.store import Store, read_rows
+from llm_api_client.record.store import FEW, Store, read_rows
 from llm_api_client.records import Result, Usage
 from llm_api_client.testing import ScriptedAnswer
 
@@ -65,14 +65,16 @@ class TestNumbers:
         assert sorted(key.occurrence for key in keys) == list(range(400))
 
     def test_many_requests_do_not_grow_memory(self, path):
-        """Numbers are not kept in Python's memory."""
+        """But for the first ten thousand, numbers are not kept in Python's memory; none is given twice."""
         with opened(path) as run:
-            run.key(key().identity)
-            tracemalloc.start()
-            for number in range(20_000):
+            for number in range(FEW + 1):
                 run.key(key(number).identity)
+            tracemalloc.start()
+            for number in range(FEW, 3 * FEW):
+                assert run.key(key(number).identity).occurrence == (number == FEW)
             grown, _ = tracemalloc.get_traced_memory()
             tracemalloc.stop()
+            assert [run.key(key(number).identity).occurrence for number in (0, FEW - 1, FEW, 3 * FEW)] == [1, 1, 2, 0]
         assert grown < 100_000
 
 

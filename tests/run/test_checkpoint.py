@@ -196,9 +196,10 @@ class TestClaims:
 
     def test_closing_the_client_waits_for_what_is_under_way(self, path):
         """A stream that is left inside `with` loses no answer that comes within the grace."""
-        left = threading.Event()
+        left, all_begun = threading.Event(), threading.Barrier(4)
 
         def call(**params):
+            all_begun.wait(30)
             if params["messages"][-1]["content"] != "question 0":
                 left.wait(30)
             return ScriptedAnswer()
