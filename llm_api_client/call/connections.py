@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from llm_api_client.call.failure import Heard
@@ -111,6 +110,8 @@ def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
 
     Proxies come from the environment, as they do for LiteLLM's own clients.
     """
+    from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415  likewise
+
     import httpx  # noqa: PLC0415  slow to import, and needed with LiteLLM only
 
     # The lock guards both: requests under way, and the most that there were, each on a connection of its own by then.

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from llm_api_client.call.likeness import CHATS, COMPLETIONS, EMBEDDINGS, HeadersOf, Likenesses, Price, Said, Shape
 from llm_api_client.call.wire import Raw, Target
@@ -326,6 +325,8 @@ def plain(raw: Raw) -> Raw | None:
 def _sent(request: Request, url: str, headers: Any, body: bytes) -> _Sent | None:
     """What LiteLLM sent, or None where it did more with the request than send it."""
     parts = urlsplit(url)
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  slow to import, and needed with LiteLLM only
+
     proxies = getproxies()
     if (proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.netloc):
         return None

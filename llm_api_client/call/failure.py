@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.error import HTTPError
 
@@ -350,6 +349,8 @@ def _number(text: str | None, *, scale: float = 1.0) -> float | None:
 
 
 def _moment(date: str | None) -> float | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  slow to import, and seldom needed
+
     try:
         moment = parsedate_to_datetime(date or "")
     except (TypeError, ValueError, OverflowError):

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from os import PathLike
 from pathlib import Path
 from threading import Lock
@@ -97,6 +96,8 @@ class HTTPDoor:
             http.close()
 
     def _connections(self) -> Any:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415  likewise
+
         import httpx  # noqa: PLC0415  slow to import, and needed by the first call only
 
         with self._lock:
