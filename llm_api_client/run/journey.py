@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -11,20 +12,13 @@ from llm_api_client.admit.rates import Charge
 from llm_api_client.call.answer import cost_of, limits_of, usage_of
 from llm_api_client.call.failure import forget_frames, read_failure, scrub
 from llm_api_client.call.judge import Where, judge_answer, judge_failure
-from llm_api_client.errors import (
-    AdmissionTimeoutError,
-    ConfigurationError,
-    LLMAPIClientError,
-    RateLimitError,
-    RateLimitTimeoutError,
-    RequestCancelledError,
-    RequestTooLargeError,
-)
+from llm_api_client.errors import ConfigurationError, LLMAPIClientError, RequestCancelledError, RequestTooLargeError
 from llm_api_client.record.identity import identity_of
 from llm_api_client.record.table import excerpt_of
 from llm_api_client.records import UNDER_WAY, Attempt, Key, Kind, Prepared, Result, Usage, Verdict
 from llm_api_client.run.keeping import Claim, Keeps
 from llm_api_client.run.keys import CarriedKey
+from llm_api_client.run.patience import within
 from llm_api_client.run.road import Road
 from llm_api_client.secrets import masked, secrets_in
 
@@ -168,8 +162,8 @@ class Journey:
                 self._asking_since = None
                 self._reservation = reservation
                 return decision
-            case NotBefore(when, why):
-                return self._patient_until(when, why, now)
+            case NotBefore():
+                return self._patient(decision, now)
             case never:
                 message = (
                     f"The request is larger than its limit: {never.why} (prompt {self._charge.prompt_tokens:,} tokens, "
@@ -202,8 +196,7 @@ class Journey:
         params = self._carried.params_to_send()
         if self._reservation is None or self.limiter.is_paused or not self._may_start():
             return None
-        self._sent, self._began = params, self.road.clock.now()
-        self._perform = self.road.begin(self._prepared, params, self._reservation.start, self._lands)
+        self._perform = self._begin(params, self._reservation)
         return UNDER_WAY if self._perform is None else None
 
     def _go(self) -> Any:
@@ -216,10 +209,18 @@ class Journey:
         if not self._may_start():
             self.cancel()
             return Verdict(Kind.PERMANENT, RequestCancelledError("It was cancelled before it was sent."))
-        self._sent, self._began = params, self.road.clock.now()
         if perform is None:
-            perform = self.road.begin(self._prepared, params, self._reservation.start, self._lands)
+            perform = self._begin(params, self._reservation)
+        else:
+            self._began = self.road.clock.now()
         return UNDER_WAY if perform is None else self._travel(perform)
+
+    def _begin(self, params: Mapping[str, Any], reservation: Reservation) -> Callable[[], Any] | None:
+        self._sent, self._began = params, self.road.clock.now()
+        try:
+            return self.road.begin(self._prepared, params, reservation.start, self._lands)
+        except Exception as raised:  # noqa: BLE001  it is the call's end as if it had been sent
+            return partial(_raise, raised)
 
     def _may_start(self) -> bool:
         return self.road.may_start(self.index)
@@ -311,22 +312,13 @@ class Journey:
             answer = min(answer, max(0, room))
         return Charge(prepared.prompt_tokens, answer)
 
-    def _patient_until(self, when: float, why: str, now: float) -> NotBefore:
-        if self.road.max_delay is None or self._asking_since is None:
-            return NotBefore(when, why)
-        give_up_at = self._asking_since + self.road.max_delay - self._waited
-        if now >= give_up_at or give_up_at < when < inf:
-            known = f" for another {when - now:,.1f} s" if when < inf else ""
-            message = (
-                f"Not admitted within max_delay_seconds={self.road.max_delay:g} ({why}{known}). "
-                "Raise max_delay_seconds or the limit."
-            )
-            refused = None if self.last is None else self.last.verdict.error
-            if isinstance(refused, RateLimitError):
-                said = {name: value for name, value in vars(refused).items() if name not in ("message", "index")}
-                raise RateLimitTimeoutError(message, **said) from refused
-            raise AdmissionTimeoutError(message) from refused
-        return NotBefore(min(when, give_up_at), why)
+    def _patient(self, decision: NotBefore, now: float) -> NotBefore:
+        max_delay = self.road.max_delay
+        if max_delay is None or self._asking_since is None:
+            return decision
+        give_up_at = self._asking_since + max_delay - self._waited
+        refused = None if self.last is None else self.last.verdict.error
+        return within(decision, now, give_up_at, max_delay, refused)
 
     def _travel(self, perform: Callable[[], Any]) -> Any:
         """Have the call's answer, judge and settle it; None where it goes again at once, with another key."""
@@ -397,3 +389,7 @@ class Journey:
         limits = limits_of(attempt.response)
         if limits:
             self.limiter.observe(attempt.model, limits)
+
+
+def _raise(error: Exception) -> Any:
+    raise error

@@ -145,6 +145,23 @@ class TestLimits:
         client.make_requests(questions(3))
         assert left[2] - max(left[:2]) >= 60
 
+    def test_a_call_that_cannot_even_begin_fails_as_a_call(self, make_client):
+        """What is raised before anything is sent is the call's failure, and may be tried again like any other."""
+        client, _ = make_client(rpm=10)
+        raised = [ScriptedError(503, "not yet")]
+
+        def begin(*_):
+            if raised:
+                raise raised.pop()
+            return ScriptedAnswer
+
+        client._sender.begin = begin
+        [answer] = client.make_requests_with_retries(questions(1))
+        assert answer.choices
+        raised.append(ScriptedError(400, "never"))
+        [failed] = client.make_requests(questions(1), return_exceptions=True)
+        assert type(failed) is InvalidRequestError
+
     def test_what_never_left_takes_nothing_of_the_limits(self, make_client, clock):
         """A call that fails before anything was sent gives its admission back."""
         client, _ = make_client(rpm=2)
