@@ -353,7 +353,21 @@ def test_the_user_s_own_settings_come_back_after_overlapping_calls(litellm, monk
         list(pool.map(lambda _: sender({"model": "m"}, None), range(20)))
     assert seen == [True] * 20
     assert litellm.suppress_debug_info is own
-    assert litellm_door.library._held["suppress_debug_info"][0] == 0
+    assert not litellm_door.library._held["suppress_debug_info"].holders
+
+
+def test_ctrl_c_leaves_no_setting_held():
+    """An interrupt in the midst of holding a setting leaves it to whoever comes next."""
+
+    class Interrupted:
+        thing = False
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), litellm_door.library._settings(Interrupted(), thing=True):
+        pass
+    assert not litellm_door.library._held["thing"].holders
 
 
 def test_a_setting_that_the_user_changes_meanwhile_stays_the_user_s(litellm, monkeypatch):

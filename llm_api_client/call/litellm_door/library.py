@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -48,9 +49,17 @@ def settings_of_call(params: Mapping[str, Any]) -> AbstractContextManager[None]:
     return _settings(litellm_module(), **settings)
 
 
+@dataclass(slots=True)
+class _Hold:
+    """A setting that is held: by whom, and what it was before the first of them."""
+
+    was: Any = None
+    holders: set[object] = field(default_factory=set)
+
+
 _settings_lock = Lock()
-# Setting: calls that hold it, and its value before the first of them. Guarded by the lock.
-_held: dict[str, tuple[int, Any]] = {}
+# Guarded by the lock.
+_held: dict[str, _Hold] = {}
 
 
 @contextmanager
@@ -60,17 +69,22 @@ def _settings(litellm: ModuleType, **settings: Any) -> Iterator[None]:
     It prints advertisements on standard output, and retries by a number of its own behind any limiter's back. The last
     call under way puts back what the first found; a setting that somebody else changes meanwhile stays theirs.
     """
-    with _settings_lock:
-        for name, value in settings.items():
-            users, was = _held.get(name, (0, None))
-            _held[name] = (users + 1, was if users else getattr(litellm, name, None))
-            setattr(litellm, name, value)
+    # Known by a token, not counted: an interrupt between any two steps leaves nothing held.
+    token = object()
     try:
+        with _settings_lock:
+            for name, value in settings.items():
+                hold = _held.setdefault(name, _Hold())
+                if not hold.holders:
+                    hold.was = getattr(litellm, name, None)
+                hold.holders.add(token)
+                setattr(litellm, name, value)
         yield
     finally:
         with _settings_lock:
             for name, value in settings.items():
-                users, was = _held[name]
-                _held[name] = (users - 1, was)
-                if users == 1 and getattr(litellm, name, value) == value:
-                    setattr(litellm, name, was)
+                hold = _held.get(name, _Hold())
+                if token in hold.holders:
+                    hold.holders.remove(token)
+                    if not hold.holders and getattr(litellm, name, value) == value:
+                        setattr(litellm, name, hold.was)
