@@ -163,3 +163,13 @@ def test_answers_wait_for_who_holds_the_baton(wire, server):
         time.sleep(0.05)
         assert came.empty()
     assert came.get(timeout=5).body == b"hi"
+
+
+def test_a_connection_that_was_closed_since_it_was_chosen_ends_its_call(wire, server):
+    """A call that begins while everything is being closed is told so, and does not wait for ever."""
+    came = SimpleQueue()
+    post(wire, server)
+    link = wire._idle_link(server.target)
+    wire.close()
+    wire._poller.begin(link, b"", 5.0, came.put)
+    assert isinstance(came.get(timeout=5), WireError)

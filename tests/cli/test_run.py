@@ -11,6 +11,12 @@ from llm_api_client.cli import main
 
 from .conftest import MODEL, ask, content_of, lines_of
 
+# Runs that are cut short leave calls behind, in threads that do not outlive the process: a socket of theirs may be
+# collected, in whatever test comes next, before anybody has closed it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture
 def run(provider, tmp_path):

@@ -171,7 +171,12 @@ class Poller:
     def begin(self, link: Link, data: bytes, timeout: float, ended: Ended) -> None:
         """Send a request over a connection that is the caller's alone; `ended` is told what comes of it."""
         call = Call(link, data, timeout, ended)
-        link.call = call
+        with self._lock:
+            is_open = link in self._links
+            link.call = call if is_open else None
+        if not is_open:  # Everything was closed since the connection was chosen.
+            ended(WireError(_CLOSED))
+            return
         try:
             is_sent = call.send()
         except OSError:
