@@ -107,7 +107,7 @@ class Singles:
         temperature: float | None = TEMPERATURE,
         max_tokens: int | None = None,
         stream: bool = False,  # noqa: FBT001, FBT002  the order of the reference
-        return_generator: bool = False,  # noqa: FBT001, FBT002
+        return_generator: bool = False,  # noqa: FBT001, FBT002  likewise
         *,
         max_retries: int = 2,
         **kwargs: Any,
@@ -147,7 +147,7 @@ class Singles:
         temperature: float | None = TEMPERATURE,
         max_tokens: int | None = None,
         stream: bool = False,  # noqa: FBT001, FBT002  the order of the reference
-        return_generator: bool = False,  # noqa: FBT001, FBT002
+        return_generator: bool = False,  # noqa: FBT001, FBT002  likewise
         *,
         max_retries: int = 2,
         **kwargs: Any,

@@ -12,7 +12,6 @@ from llm_api_client.clock import Clock, SystemClock
 from llm_api_client.errors import ConfigurationError
 from llm_api_client.record import rows
 from llm_api_client.record.cache_entry import Bounds, CacheMemory, Entry
-from llm_api_client.record.replayed import ReplayedAnswer
 from llm_api_client.record.store import Revive
 from llm_api_client.records import Result
 
@@ -189,18 +188,10 @@ class ResponseCache:
 
     def _result(self, entry: Entry) -> Result | None:
         try:
-            return entry.result(self._revived(entry.response_type, json.loads(entry.response)))
+            return entry.result(rows.revived(self._revive, entry.response_type, json.loads(entry.response)))
         except Exception as wrong:  # noqa: BLE001  whatever is wrong with it, it can be asked again
             self._say_once(f"An answer in the cache cannot be read ({type(wrong).__name__}); its request is sent.")
             return None
-
-    def _revived(self, response_type: str, data: Any) -> Any:
-        if response_type == rows.PLAIN:
-            return data
-        answer = None if self._revive is None else self._revive(response_type, data)
-        if answer is not None:
-            return answer
-        return ReplayedAnswer(data) if isinstance(data, dict) else data
 
     def _is_closed(self) -> bool:
         if self._closed:

@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
-from llm_api_client.errors import CheckpointError
+from llm_api_client.errors import CheckpointError, LLMAPIClientError
 
 OLDEST_SQLITE = (3, 37)
 """The first that has strict tables."""
+
+_SAVE = "Put a copy in its place, or save what is readable with `sqlite3 FILE .recover`, and give a new path meanwhile"
 
 
 class explained:  # noqa: N801  it reads as what it does
@@ -32,36 +34,43 @@ class explained:  # noqa: N801  it reads as what it does
     def __exit__(self, kind: type[BaseException] | None, wrong: BaseException | None, _: object) -> None:
         if wrong is None:
             return
-        import sqlite3  # noqa: PLC0415  for those who have a checkpoint
+        import sqlite3  # noqa: PLC0415  for those who have a file
 
         if isinstance(wrong, (sqlite3.Error, OSError)):
-            code = getattr(wrong, "sqlite_errorcode", None) or 0
-            # SQLite tells more in the upper bits.
-            message = f"The checkpoint {self._path} can't be {self._what}: {_reason(wrong, code & 0xFF)}"
-            raise CheckpointError(message) from wrong
+            raise self._ours(wrong) from wrong
+
+    def _ours(self, wrong: Exception) -> LLMAPIClientError:
+        why = reason(wrong, _SAVE, again=True)
+        return CheckpointError(f"The checkpoint {self._path} can't be {self._what}: {why}.")
 
 
-def _reason(wrong: Exception, code: int) -> str:
+def reason(wrong: Exception, if_damaged: str, *, again: bool = False) -> str:
+    """What an error of SQLite's or the system's means, and what to do; without a full stop.
+
+    Args:
+        wrong: The error.
+        if_damaged: What to do with a damaged file.
+        again: Whether what was being done is to be run again, with what is written kept.
+    """
     import errno  # noqa: PLC0415  likewise
     import sqlite3  # noqa: PLC0415
 
+    code = (getattr(wrong, "sqlite_errorcode", None) or 0) & 0xFF  # SQLite tells more in the upper bits
     number = getattr(wrong, "errno", None)
     if code == sqlite3.SQLITE_FULL or number in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full. Make room and run again: what was written until now is kept."
+        return "the disk is full. Make room" + " and run again: what was written until now is kept" * again
     if code == sqlite3.SQLITE_NOTADB:
-        return "it is not an SQLite file. Give another path, or move that file away."
+        return "it is not an SQLite file. Give another path, or move that file away"
     if code == sqlite3.SQLITE_CORRUPT:
-        return (
-            f"it is damaged ({wrong}). Put a copy in its place, or save what is readable with "
-            "`sqlite3 FILE .recover`, and give a new path meanwhile."
-        )
+        return f"it is damaged ({wrong}). {if_damaged}"
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "another program holds it locked. End that program's change, and run again."
+        return "another program holds it locked. End that program's change" + ", and run again" * again
     if code == sqlite3.SQLITE_READONLY or isinstance(wrong, PermissionError):
-        return f"permission is missing ({wrong}). Make the file and its folder writable, or give another path."
+        return f"permission is missing ({wrong}). Make the file and its folder writable, or give another path"
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) or isinstance(wrong, OSError):
-        return f"{wrong}. See that the disk works and has room, that no limit on file sizes is reached, and run again."
-    return f"{wrong}."
+        cure = "See that the disk works and has room, that no limit on file sizes is reached"
+        return f"{wrong}. {cure}" + ", and run again" * again
+    return str(wrong)
 
 
 def check_there(path: Path) -> None:
@@ -88,27 +97,31 @@ def check_place(path: Path) -> None:
     Raises:
         CheckpointError: What stands in the way.
     """
+    fault = fault_of_place(path)
+    if fault is not None:
+        raise CheckpointError(f"The checkpoint {path} can't be opened: {fault}.")
+
+
+def fault_of_place(path: Path) -> str | None:
+    """Why no SQLite file can be at a path, and what to do, without a full stop; None where one can."""
     import sqlite3  # noqa: PLC0415  likewise
 
     folder = path.parent
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        fault = f"this Python has SQLite {sqlite3.sqlite_version}, and 3.37 is needed. Use a newer Python"
-    elif not folder.is_dir():
-        fault = f"there is no folder {folder}. Make it first, or give another path"
-    elif path.is_dir():
-        fault = "it is a folder. Give the path of a file"
-    elif path.exists() and not path.is_file():
-        fault = "it is not a regular file. Give the path of one"
-    elif path.exists() and not may(path, os.R_OK | os.W_OK):
-        fault = "permission to read and write the file is missing. Give yourself both, or give another path"
-    elif not may(folder, os.W_OK | os.X_OK):
-        fault = (
+        return f"this Python has SQLite {sqlite3.sqlite_version}, and 3.37 is needed. Use a newer Python"
+    if not folder.is_dir():
+        return f"there is no folder {folder}. Make it first, or give another path"
+    if path.is_dir():
+        return "it is a folder. Give the path of a file"
+    if path.exists() and not path.is_file():
+        return "it is not a regular file. Give the path of one"
+    if path.exists() and not may(path, os.R_OK | os.W_OK):
+        return "permission to read and write the file is missing. Give yourself both, or give another path"
+    if not may(folder, os.W_OK | os.X_OK):
+        return (
             f"permission to write into the folder {folder} is missing. SQLite writes beside the file; give another path"
         )
-    else:
-        return
-    message = f"The checkpoint {path} can't be opened: {fault}."
-    raise CheckpointError(message)
+    return None
 
 
 def may(path: Path, how: int) -> bool:
@@ -143,17 +156,13 @@ def newer(path: Path, version: int, known: int) -> CheckpointError:
 def cut_off(path: Path) -> CheckpointError:
     """Its end is missing."""
     return CheckpointError(
-        f"{path} is cut off: it is shorter than it says itself, as after an unfinished copy. Copy it again, or save "
-        "what is readable with `sqlite3 FILE .recover`, and give a new path meanwhile."
+        f"{path} is cut off: it is shorter than it says itself, as after an unfinished copy. {_SAVE}."
     )
 
 
 def damaged(path: Path, found: str) -> CheckpointError:
     """SQLite finds fault with its pages."""
-    return CheckpointError(
-        f"{path} is damaged ({found}). Put a copy in its place, or save what is readable with "
-        "`sqlite3 FILE .recover`, and give a new path meanwhile."
-    )
+    return CheckpointError(f"{path} is damaged ({found}). {_SAVE}.")
 
 
 def gone(path: Path, part: Path) -> CheckpointError:

@@ -1,6 +1,7 @@
 """Results as a checkpoint's rows, and rows as plain dicts. Pure."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from llm_api_client.record import as_json
@@ -74,6 +75,16 @@ def failure_row(key: Key, result: Result) -> Row:
     content = getattr(error, "content", None)
     text = _clean(content) if isinstance(content, str) else None
     return *_end(key, result), type(error).__name__, _clean(getattr(error, "message", "")), text
+
+
+def revived(revive: Callable[[str, Any], Any] | None, response_type: str, data: Any) -> Any:
+    """An answer's object again, by `revive` where there is one that knows its type; else read like LiteLLM's."""
+    if response_type == PLAIN:
+        return data
+    answer = None if revive is None else revive(response_type, data)
+    if answer is not None:
+        return answer
+    return ReplayedAnswer(data) if isinstance(data, dict) else data
 
 
 def as_dict(row: Row) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from llm_api_client.record import database, faults, rows
 from llm_api_client.record.lock import HeldError, ProcessLock
-from llm_api_client.record.replayed import ReplayedAnswer
 from llm_api_client.records import Key, Result, Usage
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ class Store:
             return None
         model, ended_at, attempts, latency, cost, prompt_tokens, completion_tokens, response_type, response = row
         try:
-            answer = self._revived(response_type, json.loads(response))
+            answer = rows.revived(self._revive, response_type, json.loads(response))
         except Exception as wrong:  # noqa: BLE001  whatever is wrong with it, it can be asked again
             name = f"{key.identity.hex()}/{key.occurrence}"
             why = type(wrong).__name__
@@ -226,14 +225,6 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-
-    def _revived(self, response_type: str, data: Any) -> Any:
-        if response_type == rows.PLAIN:
-            return data
-        answer = None if self._revive is None else self._revive(response_type, data)
-        if answer is not None:
-            return answer
-        return ReplayedAnswer(data) if isinstance(data, dict) else data
 
     def check(self) -> None:
         """Refuse to be used when closed, or in a forked child.

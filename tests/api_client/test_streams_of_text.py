@@ -125,8 +125,7 @@ def test_a_stream_that_is_left_between_attempts_is_not_sent_again(make_client, p
     client = make_client(retry=RetryPolicy(initial_delay=60))
     provider.next("500")
     answer = stream(client)
-    wait_until(lambda: provider.counts.errors)
-    time.sleep(0.1)
+    wait_until(lambda: client.tracker.status.num_api_errors == 1)
     began = time.monotonic()
     answer.close()
     assert time.monotonic() - began < 2

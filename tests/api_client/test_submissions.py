@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, wait
 import pytest
 
 from llm_api_client import APIClient, RateLimit, RetryPolicy, SimulatedProvider, errors
-from llm_api_client.testing import ScriptedCalls, ScriptedError
+from llm_api_client.testing import FakeClock, ScriptedCalls, ScriptedError
 
 PATIENCE = 30.0
 
@@ -69,6 +69,11 @@ def wait_until(condition):
         time.sleep(0.002)
 
 
+def taken(client):
+    """How many requests the batch has taken out of the queue and not ended."""
+    return len(client._submissions._open)
+
+
 def queued(client, gate):
     """Keep the client's only worker busy, so that what follows waits."""
     first = client.submit(ask("first"))
@@ -113,31 +118,26 @@ def test_the_urgent_go_first(make, gate):
     """High goes before normal before low, whole numbers beside them, and equals in the order of their coming."""
     client = make(api_call=gate, max_workers=1)
     queued(client, gate)
-    # One more is admitted already, and one stands before the limiter.
-    ahead = [client.submit(ask(f"ahead {n}")) for n in range(2)]
-    wait_until(lambda: client.queue_status()["queue_lengths"]["normal"] == 2)
-    time.sleep(0.05)
     order = ["low", "normal", "high", 5, "low", "high", -7, 0]
     futures = [client.submit(ask(f"{n} {priority}"), priority=priority) for n, priority in enumerate(order)]
     gate.open.set()
-    wait([*ahead, *futures], PATIENCE)
-    rest = [said for said in gate.sent if "ahead" not in said and said != "first"]
-    assert rest == ["3 5", "2 high", "5 high", "1 normal", "7 0", "0 low", "4 low", "6 -7"]
+    wait(futures, PATIENCE)
+    assert gate.sent[1:] == ["3 5", "2 high", "5 high", "1 normal", "7 0", "0 low", "4 low", "6 -7"]
 
 
 def test_the_urgent_go_first_also_where_models_have_limits_of_their_own(make, gate):
     """Requests are then taken ahead, to find one whose limit lets it go, and are overtaken all the same."""
-    client = make(api_call=gate, max_workers=1, model_limits={"gpt-4o": RateLimit(requests_per_minute=10)})
+    limits = {"any": RateLimit(requests_per_minute=1)}
+    # The clock stands while the first call is at the gate; then each minute lets one go.
+    client = make(api_call=gate, max_workers=9, model_limits=limits, max_delay_seconds=None, clock=FakeClock())
     queued(client, gate)
-    order = ["low", "normal", "low", "normal", "high"]
     futures = []
-    for n, priority in enumerate(order):
+    for n, priority in enumerate(["low", "normal", "low", "normal", "high"], 1):
         futures.append(client.submit(ask(f"{n} {priority}"), priority=priority))
-        time.sleep(0.02)  # so that it is taken
+        wait_until(lambda so_many=n: taken(client) == 1 + so_many)
     gate.open.set()
     wait(futures, PATIENCE)
-    rest = [said for said in gate.sent if said != "first"]
-    assert rest == ["4 high", "1 normal", "3 normal", "0 low", "2 low"]
+    assert gate.sent[1:] == ["5 high", "2 normal", "4 normal", "1 low", "3 low"]
 
 
 def test_what_is_cancelled_is_never_sent(make, gate):
@@ -179,7 +179,6 @@ def test_the_queue_is_told_truly(make, gate):
     }
     queued(client, gate)
     futures = [client.submit(ask(), priority=priority) for priority in ("low", "low", "high", "normal", 9)]
-    time.sleep(0.05)  # one of them stands before the limits by then
     status = client.queue_status()
     assert status["queue_lengths"] == {"high": 1, "normal": 1, "low": 2, "9": 1}
     assert (status["total_queue_length"], status["in_flight"], status["running"]) == (5, 1, True)
@@ -228,7 +227,7 @@ def test_each_has_one_end_whoever_submits(make):
             if chance.random() < 0.1:
                 futures[name].cancel()
             if chance.random() < 0.02:
-                time.sleep(0.005)
+                wait([futures[name]], PATIENCE)
 
     threads = [threading.Thread(target=submit, args=(thread,)) for thread in range(8)]
     for thread in threads:
@@ -248,7 +247,7 @@ def test_what_comes_while_calls_are_under_way_goes_at_once(make, gate):
     """A request that is submitted while others are under way does not wait for the end of one."""
     client = make(api_call=gate)
     queued(client, gate)
-    time.sleep(0.05)
+    wait_until(lambda: client._submissions._batch._intake.has_none_now)
     client.submit(ask("second"))
     wait_until(lambda: gate.sent == ["first", "second"])
 
@@ -302,8 +301,7 @@ def test_closing_ends_what_waits_for_a_limit_or_an_attempt(make):
     calls = ScriptedCalls([ScriptedError(500)])
     client = make(rpm=1, api_call=calls, retry=RetryPolicy(initial_delay=3_600, max_delay=3_600))
     futures = [client.submit(ask()) for _ in range(3)]
-    wait_until(lambda: calls.calls)
-    time.sleep(0.05)
+    wait_until(lambda: client._submissions._batch is not None and client._submissions._batch._retries)
     client.close()
     assert {type(future.result(0).error) for future in futures} == {errors.ClientClosedError}
 

@@ -155,12 +155,22 @@ def test_calls_under_way_are_told_of_the_end(server):
 
 def test_answers_wait_for_who_holds_the_baton(wire, server):
     """While another thread works with the baton in its hand no answer is dealt with; afterwards it is."""
-    came = SimpleQueue()
+    came, baton, tried = SimpleQueue(), threading.Lock(), threading.Event()
+
+    class Watched:
+        def __enter__(self) -> None:
+            tried.set()
+            baton.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            baton.release()
+
+    wire._poller._baton = Watched()
     post(wire, server)
-    with wire.baton:
+    with baton:
+        tried.clear()
         begin(wire, server, came.put)
-        until(lambda: len(server.requests) == 2)
-        time.sleep(0.05)
+        assert tried.wait(5)
         assert came.empty()
     assert came.get(timeout=5).body == b"hi"
 

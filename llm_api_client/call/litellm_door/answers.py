@@ -128,5 +128,5 @@ def _hang_up(response: Any) -> None:
     for stream in (response, getattr(response, "completion_stream", None)):
         close = getattr(stream, "close", None)
         if callable(close):
-            with suppress(Exception):
+            with suppress(Exception):  # Whatever it says to that, what came is the answer.
                 close()
