@@ -10,6 +10,9 @@ MASK = "***"
 SHORTEST = 6
 """Characters of the shortest secret that is taken out of texts: a "key" such as "x" would turn them into noise."""
 
+_SHORT = 40
+"""Characters of texts of which some come again and again."""
+
 _DEEPEST = 50
 """Nesting at which looking for secrets ends: no request is so deep, and a circle has no end."""
 
@@ -88,22 +91,24 @@ def _masked_within(value: Any, depth: int, secrets: set[str] | None) -> Any:
 
 def secrets_in(value: Any) -> set[str]:
     """Every secret string within a request."""
-    return set(_secrets_in(value, 0))
+    found: set[str] = set()
+    _add_secrets_in(value, found, 0)
+    return found
 
 
-def _secrets_in(value: Any, depth: int) -> Iterable[str]:
+def _add_secrets_in(value: Any, found: set[str], depth: int) -> None:
     if depth > _DEEPEST:
         return
     if type(value) is dict or isinstance(value, Mapping):
         for name, item in value.items():
             if is_secret_name(name):
-                yield from _parts(item)
+                found.update(_parts(item))
             if not isinstance(item, str):
-                yield from _secrets_in(item, depth + 1)
+                _add_secrets_in(item, found, depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
             if not isinstance(item, str):
-                yield from _secrets_in(item, depth + 1)
+                _add_secrets_in(item, found, depth + 1)
 
 
 def _parts(item: Any) -> Iterable[str]:
@@ -128,7 +133,13 @@ def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
             if "\\" in secret or '"' in secret or "'" in secret or not secret.isprintable() or not secret.isascii():
                 for written in (repr(secret)[1:-1], _as_json(secret)):
                     text = text.replace(written, MASK)
-    return _SECRET_TEXT.sub(MASK, text)
+    return text if len(text) <= _SHORT and _looks_clean(text) else _SECRET_TEXT.sub(MASK, text)
+
+
+@lru_cache(maxsize=1_024)
+def _looks_clean(text: str) -> bool:
+    # Likewise: what is short is a model's name, or a parameter's choice.
+    return _SECRET_TEXT.search(text) is None
 
 
 def _as_json(text: str) -> str:

@@ -48,8 +48,12 @@ def limits_of(response: Any) -> dict[str, int]:
     headers = hidden.get("additional_headers") if isinstance(hidden, dict) else None
     if not isinstance(headers, dict):
         return {}
-    named = ((field, str(headers.get(header, ""))) for field, header in _LIMIT_HEADERS.items())
-    return {field: int(value) for field, value in named if value.isdecimal() and int(value) > 0}
+    limits = {}
+    for field, header in _LIMIT_HEADERS.items():
+        value = str(headers.get(header) or "")
+        if value.isdecimal() and int(value) > 0:
+            limits[field] = int(value)
+    return limits
 
 
 def _part(value: Any, name: str) -> Any:

@@ -11,6 +11,7 @@ connection that fails. So both lanes give the same answers and raise the same ex
 import gzip
 import hashlib
 import json
+import marshal
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -19,7 +20,17 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from llm_api_client.call.likeness import CHATS, COMPLETIONS, EMBEDDINGS, HeadersOf, Likenesses, Price, Said, Shape
+from llm_api_client.call.likeness import (
+    CHATS,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MARSHALLED,
+    HeadersOf,
+    Likenesses,
+    Price,
+    Said,
+    Shape,
+)
 from llm_api_client.call.wire import Raw, Target
 
 FRESH_SECONDS = 60.0
@@ -47,7 +58,6 @@ _LONGEST_TYPE, _LONGEST_ENDING = 40, 6
 _LONGEST_WAIT = 1_000_000.0
 _LARGEST_NUMBER = 2**53
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_SORTED = json.JSONEncoder(sort_keys=True)
 
 Form = tuple[Any, ...]
 
@@ -187,12 +197,12 @@ class Request:
         # What `extra_body` says again has the last word on the wire.
         if type(more) is not dict or way.prompt in more or not handed_on.keys().isdisjoint(more):
             return None
-        fixed = {name: value for name, value in params.items() if name != way.prompt and name not in handed_on}
+        fixed = sorted(item for item in params.items() if item[0] != way.prompt and item[0] not in handed_on)
         try:
-            kind = _SORTED.encode([times_changed, function, provider, fixed, list(handed_on), form])
-        except (TypeError, ValueError, RecursionError):
+            kind = marshal.dumps((times_changed, function, provider, fixed, list(handed_on), form), MARSHALLED)
+        except ValueError:  # something that is no plain data
             return None
-        hashed = hashlib.blake2b(kind.encode(), digest_size=16).digest()
+        hashed = hashlib.blake2b(kind, digest_size=16).digest()
         return cls(hashed, handed_on, prompt, model, way.prompt, way.shape)
 
 
@@ -216,8 +226,10 @@ class _Sent:
 class Plan:
     """How requests of one kind are sent, and what is made of their answers."""
 
-    def __init__(self, sent: _Sent, likenesses: Likenesses) -> None:
+    def __init__(self, sent: _Sent, by: Any, likenesses: Likenesses) -> None:
         self.sent = sent
+        self.by = by
+        """The client that LiteLLM has sent by."""
         self.likenesses = likenesses
         # A plan is good once two requests have shown it, and for so long.
         self.good_until = 0.0
@@ -237,8 +249,7 @@ class Plans:
 
     Args:
         price: US dollars for a response of LiteLLM's.
-        headers_of: LiteLLM's names for a provider's headers.
-        surroundings: Whatever else it depends on what LiteLLM sends; when it changes, all is learned anew.
+        headers_of: A provider's headers by LiteLLM's names.
         now: Seconds on a clock that never goes back.
     """
 
@@ -246,24 +257,23 @@ class Plans:
         self,
         price: Price,
         headers_of: HeadersOf,
-        surroundings: Callable[[], object] = lambda: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._price = price
         self._headers_of = headers_of
-        self._surroundings = surroundings
         self._now = now
         # The lock guards what is learned, who is about to look again, and the surroundings and how often they changed.
         self._lock = Lock()
         self._plans: dict[bytes, Plan] = {}
         self._seen: tuple[int, object] = (0, None)
 
-    def request(self, params: Mapping[str, Any], provider: str | None, function: str = "completion") -> Request | None:
-        """As `Request.of`, in the present surroundings."""
-        seen = self._surroundings()
-        if seen != self._seen[1]:
+    def request(
+        self, params: Mapping[str, Any], provider: str | None, function: str = "completion", around: object = None
+    ) -> Request | None:
+        """As `Request.of`; `around` is what else LiteLLM goes by. When that is another object, all is learned anew."""
+        if around is not self._seen[1]:
             with self._lock:
-                self._seen = self._seen[0] + 1, seen
+                self._seen = self._seen[0] + 1, around
                 self._plans.clear()
         return Request.of(params, provider, self._seen[0], function)
 
@@ -281,19 +291,20 @@ class Plans:
                     return None
         return plan
 
-    def learn(self, request: Request, url: str, headers: Any, body: bytes) -> None:
-        """LiteLLM has sent `body` to `url` for a request, under `headers` (pairs of bytes)."""
+    def learn(self, request: Request, by: Any, url: str, headers: Any, body: bytes) -> None:
+        """LiteLLM has sent `body` to `url` for a request, under `headers` (pairs of bytes), and by the client `by`."""
         sent = _sent(request, url, headers, body)
         with self._lock:
             known = self._plans.get(request.kind)
             if sent is None:
                 self._plans.pop(request.kind, None)
             elif known is not None and known.sent == sent:
+                known.by = by
                 known.good_until = self._now() + FRESH_SECONDS
             else:
                 if len(self._plans) >= MOST_KINDS:
                     self._plans.clear()
-                self._plans[request.kind] = Plan(sent, Likenesses(self._price, self._headers_of))
+                self._plans[request.kind] = Plan(sent, by, Likenesses(self._price, self._headers_of))
 
     def learn_answer(self, request: Request, raw: Raw, response: Any) -> None:
         """LiteLLM has made `response` of an answer, whose body is without its encoding."""

@@ -33,6 +33,7 @@ _RATE = frozenset({"RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceede
 _SPENT = "You exceeded your current quota"
 _CONTENTS = ("choices", "data", "results")
 _RETRYABLE = frozenset({408, 409, 425})
+_ANSWERED = Verdict(Kind.ANSWERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,15 @@ def judge_failure(failure: Failure, where: Where, secrets: Collection[str] = ())
 
 def judge_answer(response: Any, where: Where) -> Verdict:
     """An answer is whatever has something in it: choices, data, results; or is made otherwise."""
-    if response is not None:
-        missing = next((name for name in _CONTENTS if getattr(response, name, None) == []), None)
-        if missing is None:
-            return Verdict(Kind.ANSWERED)
+    missing = None
+    for name in _CONTENTS:
+        content = getattr(response, name, None)
+        if isinstance(content, list):
+            if content:
+                return _ANSWERED
+            missing = missing or name
+    if response is not None and missing is None:
+        return _ANSWERED
     what = "with nothing" if response is None else f"without any {missing}"
     message = (
         f"200 from {where} for model {where.model}: it answered {what}. Some servers do so when overloaded; "

@@ -5,22 +5,24 @@ values of their headers. What LiteLLM made of the first is a template for all: o
 template gives what LiteLLM gives, LiteLLM need not be asked any more. An answer that is like none goes through LiteLLM.
 """
 
-import hashlib
 import json
-import pickle
+import marshal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from llm_api_client.call.mould import Make, mould
 from llm_api_client.call.wire import Raw, merged
 
 MOST_TEMPLATES = 20
 """Kinds of answers that are remembered of one kind of requests."""
 LONGEST_KIND = 10_000
-"""Characters that answers may have in common; longer ones are like no other."""
+"""Bytes that answers may have in common; longer ones are like no other."""
 LONG_PROMPT = 100_000
 """Tokens of a prompt from which on providers may charge more for each."""
+MARSHALLED = 2
+"""The last of the versions of `marshal` by which equal data are equal bytes, whoever else refers to them."""
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _SAMPLE = 1_000
@@ -29,7 +31,7 @@ _LARGEST_NUMBER = 2**53
 _VOLATILE = ("_response_ms", "callback_duration_ms", "litellm_call_id", "litellm_overhead_time_ms")
 
 HeadersOf = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""LiteLLM's names for a provider's headers."""
+"""A provider's headers by the names that LiteLLM gives them, whatever their values are."""
 Price = Callable[[Any], float | None]
 """US dollars for a response of LiteLLM's, by what it says itself; None where there is no price."""
 
@@ -98,10 +100,10 @@ EMBEDDINGS = Shape(_take_vectors, _put_vectors, lambda _: [(0, None)], is_named=
 
 @dataclass(slots=True)
 class Said:
-    """The parts of an answer by which it may differ from others of its kind; the kind is a hash of the rest.
+    """The parts of an answer by which it may differ from others of its kind; the kind is the rest.
 
     Attributes:
-        kind: The hash.
+        kind: The rest, as bytes.
         shape: Where its texts or vectors belong.
         id: The provider's name for it; empty where LiteLLM's object has none.
         created: When it was made, in seconds since 1970; likewise 0.
@@ -137,15 +139,15 @@ class Said:
             if any(map(_says, usage.values())):
                 told, data["usage"] = usage, _whether(usage)
             is_long = tokens[0] >= LONG_PROMPT
-            rest = json.dumps([data, is_long, [name for name, _ in raw.headers], headers.get("content-type")])
+            names = [name for name, _ in raw.headers]
+            kind = marshal.dumps((data, is_long, names, headers.get("content-type")), MARSHALLED)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             return None
-        if not contents or len(rest) > LONGEST_KIND or not "".join(headers.values()).isascii():
+        if not contents or len(kind) > LONGEST_KIND or not "".join(headers.values()).isascii():
             return None
         prompt, answer, total = tokens
         if min(tokens) < 0 or total != prompt + answer or (shape.is_named and not identity):
             return None
-        kind = hashlib.blake2b(rest.encode(), digest_size=16).digest()
         return cls(kind, shape, identity, created, contents, tokens, told, headers)
 
     @property
@@ -164,15 +166,17 @@ class _Template:
     """What LiteLLM made of an answer.
 
     Attributes:
-        pickled: A response without texts. Each answer is a copy of its own: nothing that a caller gets is shared.
+        make: Makes a response without texts. Each is a copy of its own: nothing that a caller gets is shared.
         makes_usage: Whether LiteLLM makes the response's usage of the answer's, and of nothing else.
+        headers: LiteLLM's names for the answer's headers, and the provider's own for each.
         proven: Whether a second answer has shown that the template gives what LiteLLM gives.
         wrong: Whether it is known that it does not.
         per_token: US dollars for a token of the prompt, and for one of the answer, once they were asked for.
     """
 
-    pickled: bytes = field(repr=False)
+    make: Make = field(repr=False)
     makes_usage: bool
+    headers: Mapping[str, str]
     proven: bool = False
     wrong: bool = False
     per_token: tuple[float, float] | None = None
@@ -184,7 +188,7 @@ class Likenesses:
 
     Attributes:
         price: US dollars for a response by the price list, or None where it has none.
-        headers_of: LiteLLM's names for a provider's headers.
+        headers_of: A provider's headers by LiteLLM's names.
     """
 
     price: Price
@@ -218,7 +222,8 @@ class Likenesses:
                 self._templates = {}
             makes_usage = _makes_usage(said, response.usage)
             wrong = not makes_usage and not _repeats(said, response.usage)
-            self._add(said.kind, _Template(_without_texts(response, said.shape), makes_usage, wrong=wrong))
+            named = self.headers_of({name: name for name in said.headers})
+            self._add(said.kind, _Template(_without_texts(response, said.shape), makes_usage, named, wrong=wrong))
 
     def _add(self, kind: bytes, template: _Template) -> None:
         if len(self._templates) >= MOST_TEMPLATES:
@@ -228,7 +233,7 @@ class Likenesses:
 
     def _filled(self, template: _Template, said: Said, milliseconds: float, call_id: str) -> Any:
         """LiteLLM's object for an answer, made of a template; None where LiteLLM had a price, and none is found now."""
-        response = pickle.loads(template.pickled)  # noqa: S301  pickled by this process
+        response = template.make()
         if said.shape.is_named:
             response.id, response.created = said.id, said.created
         said.shape.put(response, said.contents)
@@ -237,7 +242,7 @@ class Likenesses:
         else:
             _tell(response.usage, said.tokens, said.told)
         hidden = response._hidden_params  # noqa: SLF001  LiteLLM's place for it
-        self._head(response, hidden, said.headers)
+        _head(response, hidden, said.headers, template.headers)
         if hidden.get("response_cost") is not None:
             hidden["response_cost"] = cost = self._cost(template, said, response)
             if cost is None:
@@ -248,15 +253,6 @@ class Likenesses:
         if getattr(response, "_response_ms", None) is not None:
             response._response_ms = milliseconds  # noqa: SLF001
         return response
-
-    def _head(self, response: Any, hidden: Any, headers: Mapping[str, str]) -> None:
-        """Put an answer's headers where LiteLLM has those of the template; some of its routes lose them."""
-        if hidden.get("additional_headers"):
-            hidden["additional_headers"] = self.headers_of(headers)
-        if "headers" in hidden:
-            hidden["headers"] = type(hidden["headers"])(headers)
-        if getattr(response, "_response_headers", None) is not None:
-            response._response_headers = dict(headers)  # noqa: SLF001
 
     def _cost(self, template: _Template, said: Said, response: Any) -> float | None:
         if not said.is_plain:
@@ -270,7 +266,7 @@ class Likenesses:
         return said.tokens[0] * each[0] + said.tokens[1] * each[1]
 
     def _sampled(self, template: _Template, prompt: int, answer: int) -> float | None:
-        response = pickle.loads(template.pickled)  # noqa: S301  as above
+        response = template.make()
         _tell(response.usage, (prompt, answer, prompt + answer), None)
         return self.price(response)
 
@@ -343,10 +339,20 @@ def _tell(usage: Any, tokens: Sequence[int], told: Mapping[str, Any] | None) -> 
             setattr(usage, name, more)
 
 
-def _without_texts(response: Any, shape: Shape) -> bytes:
-    response = pickle.loads(pickle.dumps(response, protocol=5))  # noqa: S301  LiteLLM's own is the caller's
+def _head(response: Any, hidden: Any, headers: Mapping[str, str], names: Mapping[str, str]) -> None:
+    """Put an answer's headers where LiteLLM has those of the template; some of its routes lose them."""
+    if hidden.get("additional_headers"):
+        hidden["additional_headers"] = {name: headers[own] for name, own in names.items()}
+    if "headers" in hidden:
+        hidden["headers"] = type(hidden["headers"])(headers)
+    if getattr(response, "_response_headers", None) is not None:
+        response._response_headers = dict(headers)  # noqa: SLF001
+
+
+def _without_texts(response: Any, shape: Shape) -> Make:
+    response = mould(response)()  # LiteLLM's own is the caller's
     shape.put(response, shape.nothing(response))
-    return pickle.dumps(response, protocol=5)
+    return mould(response)
 
 
 def _only(kind: type, value: Any) -> Any:

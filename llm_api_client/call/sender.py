@@ -100,7 +100,8 @@ class Sender:
         self._said: set[str] = set()
         self._plans = None
         if is_litellm and transport != "litellm":
-            self._plans = Plans(_price, litellm_door.headers_of_provider, litellm_door.surroundings)
+            self._plans = Plans(_price, litellm_door.headers_of_provider)
+        self._watch = litellm_door.Watch()
         self._wire = Wire(litellm_door.tls_context)
         self._clients = Clients()
 
@@ -168,14 +169,17 @@ class Sender:
             return partial(self._by_other, _Order(params, sent, provider, self._api_call, on_sent, tap))
         perform = self._api_call if operation.is_chat else litellm_door.function(operation.function)
         sent.setdefault("litellm_call_id", f"{litellm_door.OWN_CALL}{random.getrandbits(128):032x}")
-        own = None if "client" in params or provider is None else self._clients.of(params, provider, operation)
+        request = self._watched(params, provider, operation, perform)
+        plan = self._plans.of(request) if self._plans is not None and request is not None else None
+        body = plan.body(request) if plan is not None and request is not None else None
+        if plan is not None:
+            own = plan.by
+        else:
+            own = None if "client" in params or provider is None else self._clients.of(params, provider, operation)
         if own is None:
             return partial(self._by_litellm, _Order(params, sent, provider, perform, on_sent, tap))
         sent["client"] = own
-        request = self._watched(params, provider, operation, perform)
         order = _Order(params, sent, provider, perform, on_sent, tap, request)
-        plan = self._plans.of(request) if self._plans is not None and request is not None else None
-        body = plan.body(request) if plan is not None and request is not None else None
         if plan is None or body is None:
             return partial(self._by_litellm, order)
         return None if self._leaves(order, plan, body, arrived) else partial(self._connects, order, plan, body, arrived)
@@ -201,7 +205,7 @@ class Sender:
                 scrub(raised, litellm_door.keys_of_the_house())
                 raise
             if order.request is not None and self._plans is not None:
-                _watch(self._plans, order.request, wire, came, response)
+                _watch(self._plans, order.request, own, wire, came, response)
         order.on_sent()  # Once more, in case LiteLLM went another way: an answer proves that the request left.
         return response
 
@@ -209,17 +213,18 @@ class Sender:
         self, params: Mapping[str, Any], provider: str | None, operation: Operation, perform: Callable[..., Any]
     ) -> Request | None:
         """A request that may go without LiteLLM once it was seen what LiteLLM does with such; None for others."""
-        if self._plans is None or operation.function not in WAYS or self._is_replaced():
+        if self._plans is None or provider is None or operation.function not in WAYS or self._is_replaced():
             return None
         # What stands in the place of one of LiteLLM's functions is asked each time.
         if not operation.is_chat and not str(getattr(perform, "__module__", "")).startswith("litellm."):
             return None
-        request = self._plans.request(params, provider, operation.function) if litellm_door.only_sends() else None
+        around = self._watch.look()
+        request = self._plans.request(params, provider, operation.function, around) if around.only_sends else None
         model = str(params.get("model"))
         if request is None and self._says_what_cannot and model not in self._said:
             self._said.add(model)
             why = "has parameters or a prompt that LiteLLM may do more with than send them"
-            if not litellm_door.only_sends():
+            if not around.only_sends:
                 why = "would pass by LiteLLM's callbacks, cache or rules"
             logger.warning("A request for %s goes through LiteLLM: it %s. This is said once per model.", model, why)
         return request
@@ -279,8 +284,10 @@ def _price(response: Any) -> float | None:
     return None if cost is None else float(cost)
 
 
-def _watch(plans: Plans, request: Request, wire: Exchange, came: Raw | WireError | None, response: Any) -> None:
-    """See what LiteLLM has sent for a request, and what it has made of the answer."""
+def _watch(
+    plans: Plans, request: Request, by: Any, wire: Exchange, came: Raw | WireError | None, response: Any
+) -> None:
+    """See what LiteLLM has sent for a request, and by which client, and what it has made of the answer."""
     answer = wire.answer
     # What took more than one exchange was more than sending.
     if answer is None or answer.history or wire.exchanges != (1 if came is None else 0):
@@ -288,7 +295,7 @@ def _watch(plans: Plans, request: Request, wire: Exchange, came: Raw | WireError
     try:
         if came is None:
             asked = answer.request
-            plans.learn(request, str(asked.url), asked.headers.raw, asked.content)
+            plans.learn(request, by, str(asked.url), asked.headers.raw, asked.content)
         plans.learn_answer(request, Raw(answer.status_code, answer.headers.multi_items(), answer.content), response)
     except Exception as wrong:  # noqa: BLE001  whatever cannot be learned costs nobody the answer
         logger.debug("Nothing was learned of a request for %s: %s.", request.model, type(wrong).__name__)

@@ -67,10 +67,7 @@ def sanitize(request: Mapping[str, Any], facts: ModelFacts) -> tuple[dict[str, A
     taken = facts.supported_params.union(request.get("allowed_openai_params") or ())
     renamed = _one_answer_bound(kept, taken)
     dropped = dict.fromkeys(MODEL_PARAMS.intersection(kept).difference(taken), "the model does not take it") | renamed
-    name = _family_name(facts.model)
-    if "temperature" in kept and (
-        _O_SERIES.fullmatch(name) or (_GPT_5.fullmatch(name) and kept["temperature"] not in (None, 1))
-    ):
+    if "temperature" in kept and not _may_set_temperature(facts.model, kept["temperature"]):
         dropped["temperature"] = "a reasoning model sets its own"
     for name in dropped:
         kept.pop(name, None)
@@ -89,6 +86,11 @@ def _one_answer_bound(params: dict[str, Any], taken: frozenset[str]) -> dict[str
         return {}
     params[name] = params[given[0]]
     return {other: f"{name} stands for it" for other in _BOUNDS if other in params and other != name}
+
+
+def _may_set_temperature(model: str, temperature: Any) -> bool:
+    name = _family_name(model)
+    return not _O_SERIES.fullmatch(name) and (temperature in (None, 1) or not _GPT_5.fullmatch(name))
 
 
 def _family_name(model: str) -> str:

@@ -185,6 +185,16 @@ def test_headers_that_litellm_is_told_to_send_are_sent_at_once(lane, raw, litell
         assert header(raw.requests[-1], "x-mine") == "yes"
 
 
+def test_a_setting_that_is_changed_in_its_place_is_seen(lane, raw, litellm, monkeypatch):
+    """So is one whose dict or list stays the same object."""
+    monkeypatch.setattr(litellm, "headers", {"x-mine": "yes"})
+    for _ in range(3):
+        lane(raw.base_url)
+    litellm.headers["x-mine"] = "no"
+    lane(raw.base_url)
+    assert header(raw.requests[-1], "x-mine") == "no"
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refusal_makes_a_plan_unlearned(lane, raw, status):
     """After a key or an address was refused LiteLLM is watched twice again."""
@@ -300,9 +310,10 @@ def test_no_key_is_in_a_repr(lane, raw):
     for _ in range(3):
         lane(raw.base_url, extra_headers={"x-token": KEY})
     plans = lane.sender._plans
-    request = plans.request(chat("openai", raw.base_url, extra_headers={"x-token": KEY}), "openai")
+    around = lane.sender._watch.look()
+    request = plans.request(chat("openai", raw.base_url, extra_headers={"x-token": KEY}), "openai", around=around)
     plan = plans.of(request)
-    for shown in (request, plan, plan.sent, plan.likenesses, plans, lane.sender, plans._plans):
+    for shown in (around, request, plan, plan.sent, plan.likenesses, plans, lane.sender, plans._plans):
         assert KEY not in repr(shown)
     assert KEY.encode() not in b"".join(plans._plans)
     assert KEY.encode() in plan.sent.head
@@ -314,11 +325,11 @@ def test_memory_is_bounded(lane, raw):
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}).encode()
     for number in range(MOST_KINDS + 10):
         request = Request.of(chat("openai", raw.base_url, temperature=number), "openai")
-        plans.learn(request, raw.base_url, [], body)
+        plans.learn(request, None, raw.base_url, [], body)
         assert len(plans._plans) <= MOST_KINDS
     request = Request.of(chat("openai", raw.base_url), "openai")
     long = json.dumps(json.loads(body) | {"long": "x" * LONGEST_PLAN}).encode()
-    plans.learn(request, raw.base_url, [], long)
+    plans.learn(request, None, raw.base_url, [], long)
     assert request.kind not in plans._plans
 
 
@@ -329,18 +340,16 @@ def test_a_long_prompt_does_not_count_as_a_long_plan(lane, raw):
 
 def test_a_change_of_surroundings_forgets_what_was_learned():
     """What was learned before a change is not found after it, not even by a request that began before."""
-    around = ["one"]
-    plans = Plans(lambda *_: None, dict, lambda: around[0])
+    plans = Plans(lambda *_: None, dict)
     params = chat("openai", "http://127.0.0.1:1/v1")
     body = json.dumps({"model": "m", "messages": params["messages"]}).encode()
-    early = plans.request(params, "openai")
+    early = plans.request(params, "openai", around="one")
     for _ in range(2):
-        plans.learn(early, "http://127.0.0.1:1/v1", [], body)
+        plans.learn(early, None, "http://127.0.0.1:1/v1", [], body)
     assert plans.of(early) is not None
-    around[0] = "two"
-    late = plans.request(params, "openai")
+    late = plans.request(params, "openai", around="two")
     for _ in range(2):
-        plans.learn(early, "http://127.0.0.1:1/v1", [], body)
+        plans.learn(early, None, "http://127.0.0.1:1/v1", [], body)
     assert plans.of(late) is None
 
 

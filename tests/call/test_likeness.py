@@ -157,8 +157,8 @@ def test_a_response_that_was_learned_from_is_left_as_it_is(likenesses, litellm):
     likenesses.learn(said(answer("secret words")), response)
     assert response.choices[0].message.content == "secret words"
     (template,) = likenesses._templates.values()
-    assert b"secret" not in template.pickled
-    assert pickle.loads(template.pickled).choices[0].message.content == ""  # noqa: S301
+    assert b"secret" not in pickle.dumps(template.make())
+    assert template.make().choices[0].message.content == ""
 
 
 def test_templates_are_bounded_and_the_proven_ones_are_kept(likenesses, litellm):

@@ -11,6 +11,7 @@ from llm_api_client.call.litellm_door.facts import Facts, Table, price, provider
 from llm_api_client.call.litellm_door.files import batch_body, batch_price, file_call
 from llm_api_client.call.litellm_door.library import function, litellm_module, settings_of_call
 from llm_api_client.call.litellm_door.sending import (
+    Watch,
     connection_settings,
     credentials,
     draws_by_sdk,
@@ -20,7 +21,6 @@ from llm_api_client.call.litellm_door.sending import (
     only_sends,
     openai_client,
     openai_credentials,
-    surroundings,
     tls_context,
     wants_its_own,
 )
@@ -29,6 +29,7 @@ __all__ = [
     "OWN_CALL",
     "Facts",
     "Table",
+    "Watch",
     "append_success_callback",
     "ask_for_usage",
     "batch_body",
@@ -51,7 +52,6 @@ __all__ = [
     "revive",
     "settings_of_call",
     "strict_schema",
-    "surroundings",
     "tls_context",
     "wants_its_own",
 ]

@@ -1,7 +1,9 @@
 """What LiteLLM sends by: its clients, connections, keys and addresses, and what it was set up to do besides."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -14,12 +16,13 @@ _MORE_THAN_SENDING = (
     "max_budget", "model_alias_map", "model_fallbacks", "modify_params", "network_mock", "num_retries_per_request",
     "post_call_rules", "pre_call_rules", "service_callback", "set_verbose",
 )  # fmt: skip
+_OF_CONNECTING = ("client_session", "force_ipv4", "http2", "network_mock", "sync_transport")
 _SETTINGS_OF_WHAT_IS_SENT = frozenset(
     {
         "api_base", "api_version", "cost_discount_config", "cost_margin_config", "credential_list", "drop_params",
         "headers", "openai_system_messages_first", "organization", "project", "proxy_auth", "request_timeout",
-        "route_all_chat_openai_to_responses", "secret_manager_client", "ssl_certificate", "ssl_verify", "use_client",
-        "use_litellm_proxy",
+        "route_all_chat_openai_to_responses", "secret_manager_client", "ssl_certificate", "ssl_verify",
+        "success_callback", "use_client", "use_litellm_proxy",
     }
 )  # fmt: skip
 
@@ -67,7 +70,7 @@ def tls_context() -> Any:
 
 
 def headers_of_provider(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """A provider's headers by the names that LiteLLM gives them in an answer: some of them twice over."""
+    """A provider's headers by the names that LiteLLM gives them in an answer: some twice over, their values as sent."""
     try:
         from litellm.litellm_core_utils.core_helpers import process_response_headers  # noqa: PLC0415
         from litellm.litellm_core_utils.llm_response_utils.get_headers import get_response_headers  # noqa: PLC0415
@@ -94,18 +97,43 @@ def only_sends() -> bool:
     )
 
 
-def surroundings() -> tuple[Any, ...]:
-    """The environment, and LiteLLM's settings by which it sends what it sends: keys, addresses, what is dropped."""
-    settings = vars(litellm_module())
-    # The environment as it is held: through `os.environ` each look would decode all of it.
-    environment = getattr(os.environ, "_data", os.environ)
-    return dict(environment), [settings.get(name) for name in _names_of_settings()]
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """What it depends on, beside a request, what LiteLLM does with it.
+
+    Attributes:
+        only_sends: As `only_sends` said.
+    """
+
+    environment: Mapping[Any, Any] = field(repr=False)
+    settings: Sequence[Any] = field(repr=False)
+    only_sends: bool
+
+
+class Watch:
+    """Sees whether the environment, or a setting of LiteLLM's, has changed. In any thread."""
+
+    def __init__(self) -> None:
+        self._last: Surroundings | None = None
+
+    def look(self) -> Surroundings:
+        """What there is now: the same object as before, if nothing has changed."""
+        settings = vars(litellm_module())
+        # The environment as it is held: through `os.environ` each look would decode all of it.
+        environment = getattr(os.environ, "_data", os.environ)
+        found = list(map(settings.get, _names_of_settings()))
+        last = self._last
+        if last is None or last.environment != environment or last.settings != found:
+            kept = [copy(value) if type(value) in (list, dict) else value for value in found]
+            last = self._last = Surroundings(dict(environment), kept, only_sends())
+        return last
 
 
 @cache
 def _names_of_settings() -> tuple[str, ...]:
     found = vars(litellm_module())
-    return tuple(name for name in found if name.endswith("_key") or name in _SETTINGS_OF_WHAT_IS_SENT)
+    keys = {name for name in found if name.endswith("_key")}
+    return tuple(keys | _SETTINGS_OF_WHAT_IS_SENT | set(_MORE_THAN_SENDING) | set(_OF_CONNECTING))
 
 
 def openai_credentials(params: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
@@ -144,14 +172,7 @@ def draws_by_sdk(provider: str) -> bool:
 def wants_its_own() -> bool:
     """Whether the user has set LiteLLM up to connect in a way that these connections would not."""
     settings = vars(litellm_module())
-    return bool(
-        settings.get("client_session") is not None
-        or settings.get("force_ipv4")
-        or settings.get("http2")
-        or settings.get("sync_transport") is not None
-        or settings.get("network_mock")
-        or os.getenv("LITELLM_HTTP2")
-    )
+    return bool(os.getenv("LITELLM_HTTP2")) or any(settings.get(name) not in (None, False) for name in _OF_CONNECTING)
 
 
 def keys_of_the_house() -> set[str]:

@@ -6,6 +6,7 @@ Nothing here knows what was asked, nor what an answer means. Whatever is not an 
 import re
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,7 +18,6 @@ MAX_HEAD = 100_000
 
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _END_OF_LINE = re.compile(rb"\r?\n")
-_LINE = re.compile(r"\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: ([^\x00]*))?", re.ASCII)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SIZE_OF_CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
@@ -91,20 +91,33 @@ def answer() -> Reading[tuple[Raw, bool]]:
 
 def _head(incoming: "_Incoming") -> Reading[tuple[str, int, bytes, list[tuple[str, str]]]]:
     head = yield from incoming.until(_END_OF_HEAD, MAX_HEAD)
-    first, *lines = _LINE.split(head.decode("latin-1"))
-    said = _STATUS_LINE.fullmatch(first)
-    if said is None:
-        raise WireError("What came is not HTTP.")
+    first, *lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
     headers: list[tuple[str, str]] = []
     for line in lines:
         if headers and line.startswith((" ", "\t")):  # a line goes on
             headers[-1] = headers[-1][0], f"{headers[-1][1]} {line.strip()}"
             continue
         name, colon, value = line.partition(":")
-        if not colon or not _NAME.fullmatch(name):
+        if not colon:
             raise WireError("The answer's headers are malformed.")
-        headers.append((name.lower(), value.strip(" \t")))
-    return said[1], int(said[2]), (said[3] or "").encode("latin-1"), headers
+        headers.append((_name(name), value.strip(" \t")))
+    return *_status(first), headers
+
+
+# A server begins all its answers with the same few lines.
+@lru_cache(maxsize=256)
+def _status(line: str) -> tuple[str, int, bytes]:
+    said = _STATUS_LINE.fullmatch(line)
+    if said is None:
+        raise WireError("What came is not HTTP.")
+    return said[1], int(said[2]), (said[3] or "").encode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise WireError("The answer's headers are malformed.")
+    return name.lower()
 
 
 def merged(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
