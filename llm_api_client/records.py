@@ -61,8 +61,20 @@ class Prepared:
 UNDER_WAY: Any = object()
 """What beginning a call gives where its end is told later, to an `Arrived`."""
 
-Arrived = Callable[[Callable[[], Any], bool], None]
-"""Is told that a call has ended, in any thread: what gives its answer or raises, and whether that takes no time."""
+
+class News(Enum):
+    """What an `Arrived` is told of a call that is under way."""
+
+    MADE = "made"
+    """Its answer is at hand."""
+    CAME = "came"
+    """It has ended; to give its answer, or to raise, takes a while."""
+    MAY_GO = "may go"
+    """It has waited for others to go first. Nothing of it was sent yet; what performs it can be called now."""
+
+
+Arrived = Callable[[Callable[[], Any], News], None]
+"""Is told of a call that is under way, in any thread: what gives its answer or raises, and when that is."""
 
 Begin = Callable[["Prepared", Mapping[str, Any], Callable[[], None], Arrived], Callable[[], Any] | None]
 """Begins a call of what was prepared, with the parameters to send, what to call when it leaves, and an `Arrived`.

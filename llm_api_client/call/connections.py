@@ -26,6 +26,7 @@ class Exchange:
         timeout: The call's timeout, as `httpx.Timeout` takes it.
         on_sent: Called when bytes leave, on a connection that stands: what comes before, from LiteLLM's first use to a
             handshake, may take a second.
+        leaves: Is shown each request, as an `httpx.Request`, when it is about to leave, and told how many went before.
         sent: Whether a request went out.
         answer: The last answer, or None where none came whole.
         exchanges: Requests that went out.
@@ -34,6 +35,7 @@ class Exchange:
 
     timeout: Any = DEFAULT_TIMEOUT
     on_sent: Callable[[], None] = lambda: None
+    leaves: Callable[[Any, int], None] = lambda *_: None
     sent: bool = False
     answer: Any = field(default=None, repr=False)
     exchanges: int = 0
@@ -64,16 +66,25 @@ _current = _Current()
 
 
 @contextmanager
-def exchange(timeout: Any, on_sent: Callable[[], None]) -> Iterator[Exchange]:
+def exchange(
+    timeout: Any, on_sent: Callable[[], None], leaves: Callable[[Any, int], None] = lambda *_: None
+) -> Iterator[Exchange]:
     """Watch what this thread sends and hears over any client's connections."""
     before = _current.exchange
-    ours = _current.exchange = Exchange(DEFAULT_TIMEOUT if timeout is None else timeout, on_sent)
+    ours = _current.exchange = Exchange(DEFAULT_TIMEOUT if timeout is None else timeout, on_sent, leaves)
     try:
         yield ours
     finally:
         _current.exchange = before
         # The answer knows its request, which knows this exchange: left as a circle, it would wait for the collector.
         ours.answer = None
+
+
+def _leaves(request: Any) -> None:
+    current = _current.exchange
+    if current is not None:
+        current.leaves(request, current.exchanges)
+        current.exchanges += 1
 
 
 def _as_if_sent(canned: Raw | WireError, request: Any) -> Any:
@@ -148,7 +159,6 @@ def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
             if not any(request.extensions.get("timeout", {}).values()):
                 request.extensions["timeout"] = httpx.Timeout(current.timeout).as_dict()
             current.sent, current.answer = True, None
-            current.exchanges += 1
             response = super().send(request, **options)
             current.answer = response
             return response
@@ -157,6 +167,8 @@ def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
         verify=verify,
         cert=cert,
         headers=dict(headers),
+        # It is called last: what else httpx puts into a request, such as a password of `.netrc`, is in it by then.
+        event_hooks={"request": [_leaves]},
         # One pool serves many keys; a cookie that one of them is given is no other's business.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=True,

@@ -226,7 +226,8 @@ class _Sent:
 class Plan:
     """How requests of one kind are sent, and what is made of their answers."""
 
-    def __init__(self, sent: _Sent, by: Any, likenesses: Likenesses) -> None:
+    def __init__(self, kind: bytes, sent: _Sent, by: Any, likenesses: Likenesses) -> None:
+        self.kind = kind
         self.sent = sent
         self.by = by
         """The client that LiteLLM has sent by."""
@@ -291,20 +292,25 @@ class Plans:
                     return None
         return plan
 
-    def learn(self, request: Request, by: Any, url: str, headers: Any, body: bytes) -> None:
-        """LiteLLM has sent `body` to `url` for a request, under `headers` (pairs of bytes), and by the client `by`."""
+    def learn(self, request: Request, by: Any, url: str, headers: Any, body: bytes) -> bool:
+        """LiteLLM sends `body` to `url` for a request, under `headers` (pairs of bytes), and by the client `by`.
+
+        Returns whether it is known by now how such requests are sent.
+        """
         sent = _sent(request, url, headers, body)
         with self._lock:
             known = self._plans.get(request.kind)
             if sent is None:
                 self._plans.pop(request.kind, None)
-            elif known is not None and known.sent == sent:
+                return False
+            if known is not None and known.sent == sent:
                 known.by = by
                 known.good_until = self._now() + FRESH_SECONDS
-            else:
-                if len(self._plans) >= MOST_KINDS:
-                    self._plans.clear()
-                self._plans[request.kind] = Plan(sent, by, Likenesses(self._price, self._headers_of))
+                return True
+            if len(self._plans) >= MOST_KINDS:
+                self._plans.clear()
+            self._plans[request.kind] = Plan(request.kind, sent, by, Likenesses(self._price, self._headers_of))
+            return False
 
     def learn_answer(self, request: Request, raw: Raw, response: Any) -> None:
         """LiteLLM has made `response` of an answer, whose body is without its encoding."""
@@ -315,11 +321,15 @@ class Plans:
         if said is not None:
             plan.likenesses.learn(said, response)
 
+    def forget(self, request: Request) -> None:
+        """LiteLLM does more for such a request than send it."""
+        with self._lock:
+            self._plans.pop(request.kind, None)
+
     def doubt(self, request: Request, status: int) -> None:
         """A request that went without LiteLLM was answered with `status`."""
         if status in _DOUBTS:
-            with self._lock:
-                self._plans.pop(request.kind, None)
+            self.forget(request)
 
 
 def plain(raw: Raw) -> Raw | None:

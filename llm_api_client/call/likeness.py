@@ -205,6 +205,11 @@ class Likenesses:
             return None
         return self._filled(template, said, milliseconds, call_id)
 
+    def knows(self, said: Said) -> bool:
+        """Whether answers of this kind are made without LiteLLM."""
+        template = self._templates.get(said.kind)
+        return template is not None and template.proven
+
     def learn(self, said: Said, response: Any) -> None:
         """LiteLLM has made `response` of this answer."""
         with self._lock:

@@ -22,10 +22,11 @@ from llm_api_client.call.failure import note_heard, scrub
 from llm_api_client.call.likeness import Said
 from llm_api_client.call.litellm_door.answers import Tap
 from llm_api_client.call.litellm_door.library import or_none
+from llm_api_client.call.turns import Turns
 from llm_api_client.call.wire import Raw, Wire, WireError
-from llm_api_client.errors import ConfigurationError
+from llm_api_client.errors import ClientClosedError, ConfigurationError
 from llm_api_client.operations import CHAT, Operation
-from llm_api_client.records import UNDER_WAY, Arrived, Prepared
+from llm_api_client.records import UNDER_WAY, Arrived, News, Prepared
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Sender:
         if is_litellm and transport != "litellm":
             self._plans = Plans(_price, litellm_door.headers_of_provider)
         self._watch = litellm_door.Watch()
+        self._asking, self._reading = Turns(), Turns()
         self._wire = Wire(litellm_door.tls_context)
         self._clients = Clients()
 
@@ -146,7 +148,9 @@ class Sender:
         ends: SimpleQueue[Callable[[], Any]] = SimpleQueue()
         perform = self._begin(params, provider, on_sent, lambda end, _: ends.put(end), operation, None)
         response = UNDER_WAY if perform is None else perform()
-        return ends.get()() if response is UNDER_WAY else response
+        while response is UNDER_WAY:
+            response = ends.get()()
+        return response
 
     def close(self) -> None:
         """Close the connections; calls in flight fail, and no further one is made."""
@@ -180,9 +184,32 @@ class Sender:
             return partial(self._by_litellm, _Order(params, sent, provider, perform, on_sent, tap))
         sent["client"] = own
         order = _Order(params, sent, provider, perform, on_sent, tap, request)
+        if request is not None and plan is None:
+            return partial(self._looks, request, order, arrived)
         if plan is None or body is None:
             return partial(self._by_litellm, order)
         return None if self._leaves(order, plan, body, arrived) else partial(self._connects, order, plan, body, arrived)
+
+    def _looks(self, request: Request, order: _Order, arrived: Arrived) -> Any:
+        """Let LiteLLM perform a call, and watch it; or wait, if others of its kind are just being watched."""
+
+        def goes_on() -> None:
+            arrived(partial(self._goes_on, request, order, arrived), News.MAY_GO)
+
+        if not self._asking.goes_first(request.kind, goes_on):
+            return UNDER_WAY
+        try:
+            return self._by_litellm(order)
+        finally:
+            self._asking.ends(request.kind, is_known=False)
+
+    def _goes_on(self, request: Request, order: _Order, arrived: Arrived) -> Any:
+        """Perform a call that has waited: as those before it have shown, if they have."""
+        plan = None if self._plans is None else self._plans.of(request)
+        body = None if plan is None else plan.body(request)
+        if plan is None or body is None:
+            return self._by_litellm(order)
+        return self._connects(order, plan, body, arrived)
 
     def _by_other(self, order: _Order) -> Any:
         order.on_sent()
@@ -191,10 +218,15 @@ class Sender:
     def _by_litellm(self, order: _Order, came: Raw | WireError | None = None) -> Any:
         """Let LiteLLM perform a call, or make what it makes of what `came` of it; where it is to be watched, watch."""
         own, params = order.sent.get("client"), order.params
+        if isinstance(came, WireError) and came.closed:
+            # Nobody is there to ask; and what LiteLLM imports, while the interpreter ends, may never come back.
+            raise ClientClosedError(f"{came}") if came.connecting else ConnectionError(f"{came}")
         if own is None:
             order.on_sent()
         with litellm_door.settings_of_call(params), exchange(params.get("timeout"), order.on_sent) as wire:
             wire.canned = came
+            if order.request is not None and came is None:
+                wire.leaves = partial(self._sees, order.request, own)
             try:
                 if params.get("stream"):
                     litellm_door.ask_for_usage(order.sent, order.provider)
@@ -205,9 +237,22 @@ class Sender:
                 scrub(raised, litellm_door.keys_of_the_house())
                 raise
             if order.request is not None and self._plans is not None:
-                _watch(self._plans, order.request, own, wire, came, response)
+                _watch(self._plans, order.request, wire, came, response)
         order.on_sent()  # Once more, in case LiteLLM went another way: an answer proves that the request left.
         return response
+
+    def _sees(self, request: Request, by: Any, asked: Any, before: int) -> None:
+        """See what LiteLLM sends for a request, as an `httpx.Request`, and by which client."""
+        if self._plans is None:
+            return
+        if before:  # What takes more than one exchange is more than sending.
+            self._plans.forget(request)
+            return
+        try:
+            if self._plans.learn(request, by, str(asked.url), asked.headers.raw, asked.content):
+                self._asking.known(request.kind)
+        except Exception as wrong:  # noqa: BLE001  whatever cannot be learned costs nobody the answer
+            _say_unlearned(request, wrong)
 
     def _watched(
         self, params: Mapping[str, Any], provider: str | None, operation: Operation, perform: Callable[..., Any]
@@ -242,21 +287,49 @@ class Sender:
         began = time.perf_counter()
 
         def ended(came: Raw | WireError) -> None:
-            response = self._read(order, plan, came, time.perf_counter() - began)
-            if response is None:
+            seconds = time.perf_counter() - began
+            said = self._read(order, came)
+            response = None if said is None else self._made(order, plan, said, seconds)
+            if response is not None:
+                arrived(lambda: response, News.MADE)
+            elif said is not None:
+                self._shows(order, plan, came, said, seconds, arrived)
+            elif isinstance(came, WireError) and came.closed:
+                arrived(partial(self._by_litellm, order, came), News.MADE)
+            else:
                 # Where a redirect leads is LiteLLM's affair: it asks again, of a server that has not answered yet.
                 is_elsewhere = isinstance(came, Raw) and 300 <= came.status < 400  # noqa: PLR2004
-                arrived(partial(self._by_litellm, order, None if is_elsewhere else came), False)
-            else:
-                arrived(lambda: response, True)
+                arrived(partial(self._by_litellm, order, None if is_elsewhere else came), News.CAME)
 
         timeout = order.params.get("timeout", DEFAULT_TIMEOUT)
         return self._wire.begin(
             plan.sent.target, plan.sent.head, body, timeout, order.on_sent, ended, may_connect=may_connect
         )
 
-    def _read(self, order: _Order, plan: Plan, came: Raw | WireError, seconds: float) -> Any:
-        """LiteLLM's object for an answer that is like one that was seen; None for all else."""
+    def _shows(
+        self, order: _Order, plan: Plan, came: Raw | WireError, said: Said, seconds: float, arrived: Arrived
+    ) -> None:
+        """Let LiteLLM make an answer of a form that is new; or wait, if others of the form are just being made."""
+        kind = said.kind + plan.kind
+
+        def by_litellm() -> Any:
+            try:
+                return self._by_litellm(order, came)
+            finally:
+                self._reading.ends(kind, is_known=plan.likenesses.knows(said))
+
+        def goes_on() -> None:
+            response = self._made(order, plan, said, seconds)
+            if response is None:
+                arrived(partial(self._by_litellm, order, came), News.CAME)
+            else:
+                arrived(lambda: response, News.MADE)
+
+        if self._reading.goes_first(kind, goes_on):
+            arrived(by_litellm, News.CAME)
+
+    def _read(self, order: _Order, came: Raw | WireError) -> Said | None:
+        """An answer's parts; None for what is left to LiteLLM whatever was seen of it."""
         if isinstance(came, WireError) or self._plans is None or order.request is None:
             return None
         if came.status != 200:  # noqa: PLR2004  OK
@@ -264,12 +337,17 @@ class Sender:
             return None
         try:
             read = plain(came)
-            said = None if read is None else Said.of(read, order.request.shape)
-            return (
-                None if said is None else plan.likenesses.answer(said, seconds * 1_000, order.sent["litellm_call_id"])
-            )
+            return None if read is None else Said.of(read, order.request.shape)
         except Exception as wrong:  # noqa: BLE001  an answer that was paid for is not lost: LiteLLM reads it
-            logger.warning("An answer of %s could not be made: %s.", order.request.model, type(wrong).__name__)
+            _say_unmade(order.request, wrong)
+            return None
+
+    def _made(self, order: _Order, plan: Plan, said: Said, seconds: float) -> Any:
+        """LiteLLM's object for an answer that is like one that was seen; None for all else."""
+        try:
+            return plan.likenesses.answer(said, seconds * 1_000, order.sent["litellm_call_id"])
+        except Exception as wrong:  # noqa: BLE001  likewise
+            _say_unmade(order.request, wrong)
             return None
 
 
@@ -284,18 +362,21 @@ def _price(response: Any) -> float | None:
     return None if cost is None else float(cost)
 
 
-def _watch(
-    plans: Plans, request: Request, by: Any, wire: Exchange, came: Raw | WireError | None, response: Any
-) -> None:
-    """See what LiteLLM has sent for a request, and by which client, and what it has made of the answer."""
+def _watch(plans: Plans, request: Request, wire: Exchange, came: Raw | WireError | None, response: Any) -> None:
+    """See what LiteLLM has made of an answer."""
     answer = wire.answer
-    # What took more than one exchange was more than sending.
-    if answer is None or answer.history or wire.exchanges != (1 if came is None else 0):
+    if answer is None or wire.exchanges != (1 if came is None else 0):
         return
     try:
-        if came is None:
-            asked = answer.request
-            plans.learn(request, by, str(asked.url), asked.headers.raw, asked.content)
         plans.learn_answer(request, Raw(answer.status_code, answer.headers.multi_items(), answer.content), response)
-    except Exception as wrong:  # noqa: BLE001  whatever cannot be learned costs nobody the answer
-        logger.debug("Nothing was learned of a request for %s: %s.", request.model, type(wrong).__name__)
+    except Exception as wrong:  # noqa: BLE001  likewise
+        _say_unlearned(request, wrong)
+
+
+def _say_unlearned(request: Request, wrong: Exception) -> None:
+    logger.debug("Nothing was learned of a request for %s: %s.", request.model, type(wrong).__name__)
+
+
+def _say_unmade(request: Request | None, wrong: Exception) -> None:
+    model = None if request is None else request.model
+    logger.warning("An answer of %s could not be made: %s.", model, type(wrong).__name__)

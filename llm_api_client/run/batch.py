@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_api_client.admit.limiter import Go, NotBefore
 from llm_api_client.errors import BatchTimeoutError, CheckpointError, LLMAPIClientError
-from llm_api_client.records import UNDER_WAY, Kind, Result, Verdict
+from llm_api_client.records import UNDER_WAY, Kind, News, Result, Verdict
 from llm_api_client.run.given_up import GivenUp, by_checkpoint, by_timeout, ended_by
 from llm_api_client.run.intake import LOOK_AHEAD, Intake, Numbered
 from llm_api_client.run.journey import Journey
@@ -24,7 +24,7 @@ from llm_api_client.run.progress import Progress
 from llm_api_client.run.refused import RefusedKeys
 from llm_api_client.run.retries import Retries
 from llm_api_client.run.road import Road
-from llm_api_client.run.workers import MOST_READY, Workers, drained
+from llm_api_client.run.workers import MOST_READY, Workers, drained, reply
 
 logger = logging.getLogger(__name__)
 
@@ -238,11 +238,8 @@ class Batch:
 
     def _may_take_up(self) -> bool:
         """Whether to take the next request from the input: as late as possible, so that waiting costs no memory."""
-        if (
-            self._intake.is_exhausted
-            or self._intake.has_none_now
-            or self._lanes.waiting >= (LOOK_AHEAD if self._road.limits.several else 1)
-        ):
+        ahead = LOOK_AHEAD if self._road.limits.several else 1
+        if self._intake.is_exhausted or self._intake.has_none_now or self._lanes.waiting >= ahead:
             return False
         return self._order is None or self._order.has_room(len(self._open) + len(self._ended), self._ceiling)
 
@@ -291,10 +288,14 @@ class Batch:
             yield self._out.popleft()
         self._intake.has_none_now = False
 
-    def _landed(self, journey: Journey, end: Callable[[], Any], is_quick: bool) -> None:  # noqa: FBT001  as `Landed`
-        """A call that takes no thread has ended. Called by whoever waited for it, who shall not wait for this."""
-        if is_quick or not self._workers.try_submit(journey, partial(journey.arrive, end), self._inbox):
-            self._inbox.put((journey, journey.arrive(end)))
+    def _landed(self, journey: Journey, end: Callable[[], Any], news: News) -> None:
+        """There is news of a call that takes no thread. Who tells it shall not wait for what is done about it."""
+        call = journey.go if news is News.MAY_GO else partial(journey.arrive, end)
+        if news is News.MAY_GO and self._stopping:
+            journey.cancel()
+            self._inbox.put((journey, None))
+        elif news is News.MADE or not self._workers.try_submit(journey, call, self._inbox):
+            reply(journey, call, self._inbox)
 
     def _keep(self) -> None:
         """Write down what is about to be sent, and what has ended; should that fail, nothing further is sent."""
@@ -328,9 +329,8 @@ class Batch:
         """When something can go on without a message."""
         if self._stopping:
             return inf
-        events = [lane.not_before for lane in self._lanes if lane.queue]
-        if len(self._in_flight) >= self._room:
-            events = []
+        has_room = len(self._in_flight) < self._room
+        events = [lane.not_before for lane in self._lanes if lane.queue and has_room]
         return min([*events, self._retries.next_at(now)])
 
     def _waiting_for(self, now: float) -> str:

@@ -15,7 +15,7 @@ from llm_api_client.call.judge import Where, judge_answer, judge_failure
 from llm_api_client.errors import ConfigurationError, LLMAPIClientError, RequestCancelledError, RequestTooLargeError
 from llm_api_client.record.identity import identity_of
 from llm_api_client.record.table import excerpt_of
-from llm_api_client.records import UNDER_WAY, Attempt, Key, Kind, Prepared, Result, Usage, Verdict
+from llm_api_client.records import UNDER_WAY, Attempt, Key, Kind, News, Prepared, Result, Usage, Verdict
 from llm_api_client.run.keeping import Claim, Keeps
 from llm_api_client.run.keys import CarriedKey
 from llm_api_client.run.patience import within
@@ -25,8 +25,8 @@ from llm_api_client.secrets import masked, secrets_in
 _NOTHING_GENERATED = Usage(0, 0)
 
 
-Landed = Callable[["Journey", Callable[[], Any], bool], None]
-"""Is told which call has ended, and else as `Arrived`."""
+Landed = Callable[["Journey", Callable[[], Any], News], None]
+"""Is told whose call it is, and else as `Arrived`; a call that may go is to `go`."""
 
 
 class Journey:
@@ -225,8 +225,10 @@ class Journey:
     def _may_start(self) -> bool:
         return self.road.may_start(self.index)
 
-    def _lands(self, end: Callable[[], Any], is_quick: bool) -> None:  # noqa: FBT001  as `Arrived` has it
-        self._landed(self, end, is_quick)
+    def _lands(self, end: Callable[[], Any], news: News) -> None:
+        if news is News.MAY_GO:
+            self._perform = end
+        self._landed(self, end, news)
 
     def _guarded(self, step: Callable[[], Any]) -> Any:
         try:

@@ -25,6 +25,13 @@ def drained(inbox: SimpleQueue[Any]) -> Iterator[Any]:
             yield inbox.get_nowait()
 
 
+def reply(key: K, call: Callable[[], Any], inbox: SimpleQueue[Any]) -> None:
+    """Run `call`, and put `key` and what it returns into `inbox`; what returns `UNDER_WAY` somebody else replies to."""
+    outcome = call()
+    if outcome is not UNDER_WAY:
+        inbox.put((key, outcome))
+
+
 class Workers(Generic[K]):
     """At most `ceiling` threads, made when a call waits for one.
 
@@ -43,10 +50,8 @@ class Workers(Generic[K]):
         self._waiting = 0
         self._closed = False
 
-    def submit(self, key: K, call: Callable[[], Any], reply: SimpleQueue[Any]) -> None:
-        """Run `call`, which must not raise, in a thread, and put `key` and what it returns into `reply`.
-
-        What returns `UNDER_WAY` is replied to by somebody else.
+    def submit(self, key: K, call: Callable[[], Any], inbox: SimpleQueue[Any]) -> None:
+        """Have a thread `reply`: run `call`, which must not raise, and put `key` and what it returns into `inbox`.
 
         Raises:
             RuntimeError: The system has not one thread to give. Where it gives some, those do all the work.
@@ -65,15 +70,15 @@ class Workers(Generic[K]):
                     if not self._threads:
                         self._waiting -= 1
                         raise
-        self._calls.put((key, call, reply))
+        self._calls.put((key, call, inbox))
 
-    def try_submit(self, key: K, call: Callable[[], Any], reply: SimpleQueue[Any]) -> bool:
+    def try_submit(self, key: K, call: Callable[[], Any], inbox: SimpleQueue[Any]) -> bool:
         """As `submit`, also after `close`; returns whether there is a thread for it."""
         try:
             if self._closed:
-                Thread(target=lambda: reply.put((key, call())), name=self._name, daemon=True).start()
+                Thread(target=reply, args=(key, call, inbox), name=self._name, daemon=True).start()
             else:
-                self.submit(key, call, reply)
+                self.submit(key, call, inbox)
         except RuntimeError:
             return False
         return True
@@ -112,7 +117,7 @@ class Workers(Generic[K]):
                 return
             if task is None:
                 return
-            key, call, reply = task
+            key, call, inbox = task
             with self._lock:
                 self._idle -= 1
                 self._waiting -= 1
@@ -121,4 +126,4 @@ class Workers(Generic[K]):
             with self._lock:
                 self._idle += 1
             if outcome is not UNDER_WAY:
-                reply.put((key, outcome))
+                inbox.put((key, outcome))

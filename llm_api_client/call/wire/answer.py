@@ -44,12 +44,16 @@ class WireError(Exception):
     Attributes:
         connecting: Whether no connection could be made, so that nothing was sent.
         timed_out: Whether it took too long.
+        closed: Whether all connections were closed on this side.
     """
 
-    def __init__(self, message: str, *, connecting: bool = False, timed_out: bool = False) -> None:
+    def __init__(
+        self, message: str, *, connecting: bool = False, timed_out: bool = False, closed: bool = False
+    ) -> None:
         super().__init__(message)
         self.connecting = connecting
         self.timed_out = timed_out
+        self.closed = closed
 
 
 def answer() -> Reading[tuple[Raw, bool]]:

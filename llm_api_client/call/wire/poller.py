@@ -155,7 +155,7 @@ class Poller:
         """
         with self._lock:
             if self._is_closed:
-                raise WireError(_CLOSED, connecting=True)
+                raise WireError(_CLOSED, connecting=True, closed=True)
             self._links.add(link)
             self._changed.append(link)
             if self._thread is None:
@@ -175,7 +175,7 @@ class Poller:
             is_open = link in self._links
             link.call = call if is_open else None
         if not is_open:  # Everything was closed since the connection was chosen.
-            ended(WireError(_CLOSED))
+            ended(WireError(_CLOSED, closed=True))
             return
         try:
             is_sent = call.send()
@@ -234,7 +234,7 @@ class Poller:
             self._changed.clear()
         for link in links:
             link.socket.close()
-            self._end(link, WireError(_CLOSED))
+            self._end(link, WireError(_CLOSED, closed=True))
         return False
 
     def _wait_for(self, link: Link) -> None:
