@@ -1,6 +1,6 @@
 """What keeping every answer costs: a stream of requests with a checkpoint and without, and the size of the file.
 
-First 40 calls in flight, of 30 ms each, without LiteLLM and HTTP: about 1,300 answers a second, 400 characters long.
+First 40 calls in flight, of 40 ms each, without LiteLLM and HTTP: about 1,000 answers a second, 400 characters long.
 Then the same requests once more, which the checkpoint answers.
 
 Then 32 calls in flight against a server that answers at once, with limits and sanitizing on: as fast as this library can
@@ -23,8 +23,8 @@ COUNT = 10_000
 HTTP_COUNT = 5_000
 WITHOUT, WITH = "without a checkpoint", "with a checkpoint"
 CONTESTANTS = [
-    Contestant(WITHOUT, PROJECT, "stream", {"options": {"latency": 0.03}}),
-    Contestant(WITH, PROJECT, "stream", {"options": {"latency": 0.03, "checkpoint": True}}),
+    Contestant(WITHOUT, PROJECT, "stream", {"options": {"latency": 0.04}}),
+    Contestant(WITH, PROJECT, "stream", {"options": {"latency": 0.04, "checkpoint": True}}),
 ]
 HIGH = {"max_requests_per_minute": 10_000_000, "max_tokens_per_minute": 2_000_000_000}
 OVER_HTTP = [
@@ -62,7 +62,7 @@ def run(settings: Settings) -> Outcome:
     return Outcome(
         tables=[
             _table(
-                f"{COUNT:,} requests of 50 words, 40 calls of 30 ms in flight",
+                f"{COUNT:,} requests of 50 words, 40 calls of 40 ms in flight",
                 waiting,
                 f"{medians} Run again, the checkpoint gave {spread(replayed)} answers a second.",
             ),
