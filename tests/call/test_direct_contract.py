@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -40,6 +41,9 @@ MODELS = {
     "custom_openai": "custom_openai/some-model",
 }
 _VOLATILE = {"_response_ms", "callback_duration_ms", "litellm_call_id", "litellm_overhead_time_ms"}
+
+
+NOW = 1_700_000_500.0
 
 
 def http(body: Any, status: int = 200, then: Any = "keep", **headers: str) -> Said:
@@ -70,7 +74,8 @@ def chat(route: str, base: str, prompt: str = "Hi", **more: Any) -> dict[str, An
 def seen(sender: Sender, params: dict[str, Any], route: str) -> tuple[Any, ...]:
     """All that a caller, and the engine, can see of a call."""
     try:
-        response = sender(params, route)
+        with mock.patch("time.time", return_value=NOW):  # which LiteLLM takes for an answer without a date
+            response = sender(params, route)
     except Exception as raised:  # noqa: BLE001  as the engine does
         verdict = judge_failure(read_failure(raised, 0.0), Where(params["model"], route), [KEY])
         raised.__traceback__ = None

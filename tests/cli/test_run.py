@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_api_client.api_client import client
 from llm_api_client.cli import main
 
 from .conftest import MODEL, ask, content_of, lines_of
@@ -16,6 +17,12 @@ from .conftest import MODEL, ask, content_of, lines_of
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture
+def no_grace(monkeypatch):
+    """Calls that hang are not waited for when the client is closed."""
+    monkeypatch.setattr(client, "GRACE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -334,14 +341,14 @@ class TestRunning:
         assert lines_of(out)[0]["response"]["status_code"] == 500
         assert run(write(ask()), "--retries", "1", "--overwrite") == 0
 
-    def test_the_whole_run_has_a_timeout(self, run, write, out, capsys):
+    def test_the_whole_run_has_a_timeout(self, run, write, out, capsys, no_grace):
         """`--timeout` ends the run: what was answered is there, and the rest says why it is not."""
         assert run(write(ask(), ask("[simulate: hang]"), ask()), "--timeout", "2") == 1
         lines = lines_of(out)
         assert [line["error"] and line["error"]["code"] for line in lines] == [None, "BatchTimeoutError", None]
         assert "Raise --timeout." in capsys.readouterr().err
 
-    def test_what_was_not_read_in_time_has_its_line_too(self, run, write, out, provider):
+    def test_what_was_not_read_in_time_has_its_line_too(self, run, write, out, provider, no_grace):
         """After the timeout, input and output still stand side by side, without a request being sent."""
         source = write(*[ask("[simulate: hang]")] * 3, *[ask()] * 40, "no request")
         assert run(source, "--timeout", "1", "--workers", "2") == 1
