@@ -12,18 +12,11 @@ from llm_api_client.simulator import SimulatedProvider
 MODEL = "openai/gpt-4o-mini"
 
 
-@pytest.fixture(scope="session")
-def running_provider() -> Iterator[SimulatedProvider]:
-    """One provider without limits for all tests: starting one takes longer than asking it."""
+@pytest.fixture
+def provider() -> Iterator[SimulatedProvider]:
+    """A provider without limits, each test's own: a run that is cut short may leave it a request that comes late."""
     with SimulatedProvider() as provider:
         yield provider
-
-
-@pytest.fixture
-def provider(running_provider: SimulatedProvider) -> SimulatedProvider:
-    """The provider, having seen nothing."""
-    running_provider.reset()
-    return running_provider
 
 
 @pytest.fixture(autouse=True)
