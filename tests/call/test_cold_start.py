@@ -20,6 +20,7 @@ from .raw import RawServer, Said
 from .test_direct_contract import answer, chat, http
 
 MANY = 60
+A_FEW = 4 * FIRST
 PATIENCE = 10.0
 
 
@@ -84,8 +85,8 @@ def test_of_many_calls_at_once_a_few_go_through_litellm(lane, raw):
     raw.said = together(MANY)
     assert lane.many(raw.base_url) == [f"say {number}" for number in range(MANY)]
     assert len(raw.requests) == MANY
-    # The first to be sent, and the first to be read.
-    assert lane.asked <= 2 * FIRST
+    # The first to be sent, and of the answers a few: each that is made lets another be made, until it is proven.
+    assert lane.asked <= A_FEW
 
 
 def test_one_call_before_them_changes_nothing(lane, raw):
@@ -93,7 +94,7 @@ def test_one_call_before_them_changes_nothing(lane, raw):
     lane.many(raw.base_url, 1)
     raw.said = together(MANY)
     assert lane.many(raw.base_url) == [f"say {number}" for number in range(MANY)]
-    assert lane.asked <= 1 + 2 * FIRST
+    assert lane.asked <= 1 + A_FEW
 
 
 def test_where_the_first_fail_the_others_find_out_themselves(lane):
