@@ -10,9 +10,6 @@ MASK = "***"
 SHORTEST = 6
 """Characters of the shortest secret that is taken out of texts: a "key" such as "x" would turn them into noise."""
 
-_SHORT = 40
-"""Characters of texts of which some come again and again."""
-
 _DEEPEST = 50
 """Nesting at which looking for secrets ends: no request is so deep, and a circle has no end."""
 
@@ -133,13 +130,7 @@ def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
             if "\\" in secret or '"' in secret or "'" in secret or not secret.isprintable() or not secret.isascii():
                 for written in (repr(secret)[1:-1], _as_json(secret)):
                     text = text.replace(written, MASK)
-    return text if len(text) <= _SHORT and _looks_clean(text) else _SECRET_TEXT.sub(MASK, text)
-
-
-@lru_cache(maxsize=1_024)
-def _looks_clean(text: str) -> bool:
-    # Likewise: what is short is a model's name, or a parameter's choice.
-    return _SECRET_TEXT.search(text) is None
+    return _SECRET_TEXT.sub(MASK, text)
 
 
 def _as_json(text: str) -> str:

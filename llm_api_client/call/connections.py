@@ -66,12 +66,10 @@ _current = _Current()
 
 
 @contextmanager
-def exchange(
-    timeout: Any, on_sent: Callable[[], None], leaves: Callable[[Any, int], None] = lambda *_: None
-) -> Iterator[Exchange]:
+def exchange(timeout: Any, on_sent: Callable[[], None]) -> Iterator[Exchange]:
     """Watch what this thread sends and hears over any client's connections."""
     before = _current.exchange
-    ours = _current.exchange = Exchange(DEFAULT_TIMEOUT if timeout is None else timeout, on_sent, leaves)
+    ours = _current.exchange = Exchange(DEFAULT_TIMEOUT if timeout is None else timeout, on_sent)
     try:
         yield ours
     finally:
@@ -121,9 +119,9 @@ def connect(*, verify: Any, cert: Any, headers: Mapping[str, str]) -> Any:
 
     Proxies come from the environment, as they do for LiteLLM's own clients.
     """
-    from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415  likewise
+    from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415  slow to import, for LiteLLM only
 
-    import httpx  # noqa: PLC0415  slow to import, and needed with LiteLLM only
+    import httpx  # noqa: PLC0415  likewise
 
     # The lock guards both: requests under way, and the most that there were, each on a connection of its own by then.
     lock = threading.Lock()

@@ -89,7 +89,7 @@ class _Mould:
             raise _NotFollowedError
         made_by, arguments, state, *items = value.__reduce_ex__(5)
         # What `pickle` itself names where an object is made by its class's `__new__`.
-        if made_by is not copyreg.__newobj__ or arguments != (kind,) or any(part is not None for part in items):  # type: ignore[attr-defined]
+        if made_by is not copyreg.__newobj__ or arguments != (kind,) or any(part is not None for part in items):  # type: ignore[attr-defined]  # typeshed lacks it
             raise _NotFollowedError
         new, make_state = kind.__new__, self.of(state)
 

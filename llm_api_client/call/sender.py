@@ -369,7 +369,7 @@ def _watch(plans: Plans, request: Request, wire: Exchange, came: Raw | WireError
         return
     try:
         plans.learn_answer(request, Raw(answer.status_code, answer.headers.multi_items(), answer.content), response)
-    except Exception as wrong:  # noqa: BLE001  likewise
+    except Exception as wrong:  # noqa: BLE001  whatever cannot be learned costs nobody the answer
         _say_unlearned(request, wrong)
 
 

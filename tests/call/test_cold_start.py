@@ -4,7 +4,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 from typing import Any
 
 import openai
@@ -17,43 +16,27 @@ from llm_api_client.call.turns import FIRST
 
 from .conftest import KEY
 from .raw import RawServer, Said
-from .test_direct_contract import answer, chat, http
+from .test_direct_contract import answer, http
+from .test_direct_lane import Counted, lane
+
+__all__ = ["lane"]
 
 MANY = 60
 A_FEW = 4 * FIRST
 PATIENCE = 10.0
 
 
-class Counted:
-    """A sender, and how often it asked LiteLLM."""
+def many(lane: Counted, base: str, count: int = MANY) -> list[Any]:
+    """What comes of so many calls at once, each in a thread: texts, or what was raised."""
 
-    def __init__(self, litellm: ModuleType) -> None:
-        self.asked = 0
-        self._litellm = litellm
-        self.sender = Sender(self._completion, is_litellm=True)
+    def one(number: int) -> Any:
+        try:
+            return lane(base, prompt=f"say {number}")
+        except Exception as raised:  # noqa: BLE001  it is looked at
+            return raised
 
-    def _completion(self, **params: Any) -> Any:
-        self.asked += 1
-        return self._litellm.completion(**params)
-
-    def many(self, base: str, count: int = MANY, **more: Any) -> list[Any]:
-        """What comes of so many calls at once, each in a thread: texts, or what was raised."""
-
-        def one(number: int) -> Any:
-            try:
-                return self.sender(chat("openai", base, f"say {number}", **more), "openai").choices[0].message.content
-            except Exception as raised:  # noqa: BLE001  it is looked at
-                return raised
-
-        with ThreadPoolExecutor(count) as pool:
-            return list(pool.map(one, range(count)))
-
-
-@pytest.fixture
-def lane(litellm: ModuleType) -> Iterator[Counted]:
-    lane = Counted(litellm)
-    yield lane
-    lane.sender.close()
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
 
 
 @pytest.fixture
@@ -83,7 +66,7 @@ def together(count: int) -> Callable[[bytes], Said]:
 def test_of_many_calls_at_once_a_few_go_through_litellm(lane, raw):
     """Nobody waits for an answer: the others go as soon as two were seen to leave; and likewise of the answers."""
     raw.said = together(MANY)
-    assert lane.many(raw.base_url) == [f"say {number}" for number in range(MANY)]
+    assert many(lane, raw.base_url) == [f"say {number}" for number in range(MANY)]
     assert len(raw.requests) == MANY
     # The first to be sent, and of the answers a few: each that is made lets another be made, until it is proven.
     assert lane.asked <= A_FEW
@@ -91,9 +74,9 @@ def test_of_many_calls_at_once_a_few_go_through_litellm(lane, raw):
 
 def test_one_call_before_them_changes_nothing(lane, raw):
     """As after a first try in a notebook."""
-    lane.many(raw.base_url, 1)
+    many(lane, raw.base_url, 1)
     raw.said = together(MANY)
-    assert lane.many(raw.base_url) == [f"say {number}" for number in range(MANY)]
+    assert many(lane, raw.base_url) == [f"say {number}" for number in range(MANY)]
     assert lane.asked <= 1 + A_FEW
 
 
@@ -101,7 +84,7 @@ def test_where_the_first_fail_the_others_find_out_themselves(lane):
     """A server that is not there fails each of them, for its own reason."""
     with RawServer() as gone:
         base = gone.base_url
-    came = lane.many(base, 20)
+    came = many(lane, base, 20)
     assert all(isinstance(each, openai.APIError) for each in came)
     assert lane.asked == 20
 
@@ -109,7 +92,7 @@ def test_where_the_first_fail_the_others_find_out_themselves(lane):
 def test_an_error_that_answers_all_is_each_one_s_own(lane, raw):
     """Errors are LiteLLM's to read, and nobody waits for those of others."""
     raw.said = http({"error": {"message": "no such thing"}}, 400)
-    came = lane.many(raw.base_url, 20)
+    came = many(lane, raw.base_url, 20)
     assert all("no such thing" in str(each) for each in came)
     assert len(raw.requests) == 20
 
@@ -126,22 +109,22 @@ def test_calls_of_which_nothing_can_be_learned_never_wait_again(lane, raw, monke
         return made
 
     monkeypatch.setattr(litellm_door, "openai_client", client)
-    assert lane.many(raw.base_url, 10) == [f"say {number}" for number in range(10)]
+    assert many(lane, raw.base_url, 10) == [f"say {number}" for number in range(10)]
     raw.said = together(10)
-    assert lane.many(raw.base_url, 10) == [f"say {number}" for number in range(10)]
+    assert many(lane, raw.base_url, 10) == [f"say {number}" for number in range(10)]
     assert lane.asked == len(raw.requests) == 20
 
 
 def test_answers_of_which_nothing_can_be_learned_never_wait_again(lane, raw):
     """Each answer of a form of its own is made by LiteLLM, and the others' are not held up."""
-    lane.many(raw.base_url, 4)
+    many(lane, raw.base_url, 4)
 
     def odd(request: bytes) -> Said:
         asked = json.loads(request.partition(b"\r\n\r\n")[2])["messages"][-1]["content"]
         return http(answer(asked, odd=asked))
 
     raw.said = odd
-    assert lane.many(raw.base_url, 20) == [f"say {number}" for number in range(20)]
+    assert many(lane, raw.base_url, 20) == [f"say {number}" for number in range(20)]
     assert len(raw.requests) == 24
 
 
@@ -157,12 +140,12 @@ def test_closing_ends_those_who_wait(lane, raw, monkeypatch):
 
     monkeypatch.setattr(lane.sender, "_by_litellm", hold)
     with ThreadPoolExecutor(1) as pool:
-        many = pool.submit(lane.many, raw.base_url, 10)
+        calls = pool.submit(many, lane, raw.base_url, 10)
         for _ in range(FIRST):
             assert reached.acquire(timeout=PATIENCE)
         lane.sender.close()
         held.set()
-        came = many.result(PATIENCE)
+        came = calls.result(PATIENCE)
     assert all(isinstance(each, Exception) for each in came)
     assert raw.requests == []
 

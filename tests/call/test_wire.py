@@ -258,3 +258,14 @@ def test_a_certificate_that_is_not_trusted_ends_the_call_before_anything_is_sent
         assert caught.value.connecting
         assert server.requests == []
         assert len(wire) == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [(b"SSH-2.0-Server\r\nno header", "not HTTP"), (b"HTTP/1.1 200 OK\r\nno header", "headers are malformed")],
+)
+def test_what_is_wrong_first_is_said(wire, server, head, said):
+    """A server that does not speak HTTP is not blamed for its headers."""
+    server.said = Said(head + b"\r\n\r\n", "close")
+    with pytest.raises(WireError, match=said):
+        wire.post(server.target, HEAD, b"{}", 5.0, lambda: None)

@@ -96,6 +96,7 @@ def answer() -> Reading[tuple[Raw, bool]]:
 def _head(incoming: "_Incoming") -> Reading[tuple[str, int, bytes, list[tuple[str, str]]]]:
     head = yield from incoming.until(_END_OF_HEAD, MAX_HEAD)
     first, *lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
+    status = _status(first)
     headers: list[tuple[str, str]] = []
     for line in lines:
         if headers and line.startswith((" ", "\t")):  # a line goes on
@@ -105,7 +106,7 @@ def _head(incoming: "_Incoming") -> Reading[tuple[str, int, bytes, list[tuple[st
         if not colon:
             raise WireError("The answer's headers are malformed.")
         headers.append((_name(name), value.strip(" \t")))
-    return *_status(first), headers
+    return *status, headers
 
 
 # A server begins all its answers with the same few lines.
