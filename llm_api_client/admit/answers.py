@@ -3,6 +3,10 @@
 from collections import deque
 from threading import Lock
 
+from llm_api_client.admit.limiter import Limiter
+from llm_api_client.admit.rates import Charge
+from llm_api_client.records import Prepared
+
 ASSUMED = 512
 """Tokens expected of an answer while nothing is known and the request sets no bound."""
 ENOUGH = 100
@@ -31,6 +35,17 @@ class AnswerLengths:
         if known is None:
             return ASSUMED if most is None else most
         return known[0] if most is None else min(known[0], most)
+
+    def charge_of(self, prepared: Prepared, limiter: Limiter) -> Charge:
+        """What a request is expected to use of a limiter's limits."""
+        if not limiter.counts_tokens:
+            return Charge()
+        answer = self.expect(prepared.model, prepared.max_answer_tokens)
+        room = limiter.room_for_answer(prepared.prompt_tokens)
+        if prepared.max_answer_tokens is None and room is not None:
+            # Only a guess: it must not make a request too large that would fit without it.
+            answer = min(answer, max(0, room))
+        return Charge(prepared.prompt_tokens, answer)
 
     def learn(self, model: str, tokens: int) -> None:
         """An answer had so many tokens."""

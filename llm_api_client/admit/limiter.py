@@ -68,7 +68,8 @@ class Place:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wake = wake
-        # Owned by the limiter, under its lock.
+        # Owned by the limiter, under its lock. That it is in line, or is not, is said just before a call makes it so:
+        # an interrupt comes after a call, and thus never between the two.
         self.charge = Charge()
         self.in_line = False
         self.told = inf
@@ -262,8 +263,8 @@ class Limiter:
                 self._drop(place)
                 return Never(f"it needs {amount:,} of {gauge.window.limit:,} {gauge.axis.name}")
         if not place.in_line:
-            self._line.append(place)
             place.in_line = True
+            self._line.append(place)
         place.charge = charge
         if self._line[0] is not place:
             place.told = inf
@@ -294,8 +295,8 @@ class Limiter:
 
     def _drop(self, place: Place) -> None:
         if place.in_line:
-            self._line.remove(place)
             place.in_line = False
+            self._line.remove(place)
 
     def _next_to_wake(self) -> Place | None:
         """The first in line, if it can go earlier than it was told. Wakeups are thus as many as grants, not waiters."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from llm_api_client.cli.outputs import Lines
+from llm_api_client.cli.outputs import Lines, uninterrupted
 from llm_api_client.cli.summary import Remarks, Tally
 from llm_api_client.errors import BatchTimeoutError, InvalidInputError
 from llm_api_client.record.batch_file import Entry, Fault, failure_line, fault_line, result_line
@@ -32,6 +32,8 @@ class Performance:
         # Requests that the client has, by their index in its stream: where they stand in the output, and what they are.
         self._under_way: dict[int, tuple[int, Entry]] = {}
         self._ids: dict[str, int] = {}
+        # An interrupt finds here what has come out of the stream and is not written yet.
+        self._taken: Result | None = None
 
     def has_requests(self) -> bool:
         """Whether there is anything to send. Reads as far as the first request."""
@@ -83,6 +85,7 @@ class Performance:
                 self._take_all(stream, lines)
             except KeyboardInterrupt as stop:
                 # It came while a line was written: the stream is told, and gives what it has.
+                self._take(lines)
                 self._take_all(chain([stream.throw(stop)], stream), lines)
                 raise
         except BatchTimeoutError as late:
@@ -112,9 +115,17 @@ class Performance:
 
     def _take_all(self, results: Iterable[Result], lines: Lines) -> None:
         for result in results:
-            position, entry = self._under_way.pop(result.index)
-            lines.put(position, result_line(entry, result))
-            self.tally.count(entry.line, result.error)
+            self._taken = result
+            self._take(lines)
+
+    def _take(self, lines: Lines) -> None:
+        """Write the result that was taken from the stream, if that was not done."""
+        with uninterrupted():
+            result, self._taken = self._taken, None
+            if result is not None:
+                position, entry = self._under_way.pop(result.index)
+                lines.put(position, result_line(entry, result))
+                self.tally.count(entry.line, result.error)
 
     def _write_fault(self, position: int, fault: Fault, lines: Lines) -> None:
         lines.put(position, fault_line(fault))

@@ -25,9 +25,10 @@ class History(Sequence[dict[str, Any]]):
         self._results: deque[Result] = deque(maxlen=limit)
 
     def append(self, result: Result) -> None:
-        """Keep a result; with a limit reached, the oldest goes."""
+        """Keep a result, once; with a limit reached, the oldest goes."""
         with self._lock:
-            self._results.append(result)
+            if not self._results or self._results[-1] is not result:
+                self._results.append(result)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -19,7 +19,7 @@ from llm_api_client.run.journey import Journey
 from llm_api_client.run.keeping import Keeps, write_down
 from llm_api_client.run.lane import Lane, Lanes
 from llm_api_client.run.late import LateCalls
-from llm_api_client.run.order import InOrder
+from llm_api_client.run.order import AsTheyEnd, InOrder, Outbox
 from llm_api_client.run.progress import Progress
 from llm_api_client.run.refused import RefusedKeys
 from llm_api_client.run.retries import Retries
@@ -83,7 +83,7 @@ class Batch:
         self._progress = progress
         self._kept = kept
         self._late = late or LateCalls()
-        self._order = InOrder() if ordered else None
+        self._out: Outbox = InOrder() if ordered else AsTheyEnd()
         self._whole = whole
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._workers: Workers[Journey] = Workers(workers, "llm-api-client")
@@ -93,14 +93,15 @@ class Batch:
         self._lanes = Lanes(self._inbox.put)
         self._retries = Retries()
         # Every request that was taken up and has not ended, wherever it is: an interrupt, which may come between any
-        # two steps, finds it here. Before, the intake has it; after, it is among `_ended`, and then among `_out`.
+        # two steps, finds it here. Before, the intake has it; after, it is among `_ended`, and then among `_out`. What
+        # came of a call is with its journey; the inbox only says so.
         self._open: dict[Journey, None] = {}
-        self._admitted: list[Journey] = []
+        self._admitted: deque[Journey] = deque()
         self._in_flight: set[Journey] = set()
-        self._ended: deque[tuple[Journey, Result]] = deque()
-        self._out: deque[Result] = deque()
+        self._ended: list[tuple[Journey, Result]] = []
         self._refused_keys = RefusedKeys()
         self._stopped_by: Exception | None = None
+        self._stopped_by_checkpoint: CheckpointError | None = None
         self._stopping = False
 
     def results(self) -> Iterator[Result]:
@@ -117,7 +118,6 @@ class Batch:
                 yield from self.give_up(by_timeout(why))
                 break
             with self._reading:
-                self._revive()
                 self._send()
             if self._ended or self._admitted:
                 yield from self._hand_out()
@@ -135,9 +135,10 @@ class Batch:
         """Start nothing more, and wait so long for the calls under way."""
         until = min(self._deadline, self._clock.now() + seconds)
         self._stop_sending()
-        if self._in_flight:
-            number = len(self._in_flight)
+        if number := len(self._in_flight):
             logger.warning("Stopping: %d calls under way have %g s more; Ctrl-C again leaves at once.", number, seconds)
+        self._look_who_has_landed()
+        yield from self._hand_out()
         while self._in_flight and self._clock.now() < until:
             self._receive(until)
             yield from self._hand_out()
@@ -145,11 +146,9 @@ class Batch:
     def give_up(self, error: GivenUp) -> Iterator[Result]:
         """End everything that has not ended, without waiting for it."""
         self._stop_sending()
-        self._deal_with_what_has_come()
+        self._look_who_has_landed()
         self._lanes.clear()
         self._retries.clear()
-        for journey, _ in self._ended:
-            self._open.pop(journey, None)  # An interrupt may have come between the two.
         for journey in list(self._open):
             if journey in self._in_flight:
                 self._end(journey, error("No answer yet when {}; the call was under way and may be billed.", True))
@@ -190,20 +189,13 @@ class Batch:
         self._admitted.clear()
         self._lanes.leave()
 
-    @property
-    def _stopped_by_checkpoint(self) -> CheckpointError | None:
-        return self._stopped_by if isinstance(self._stopped_by, CheckpointError) else None
-
     def _is_over(self) -> bool:
         return self._intake.is_exhausted and not self._open and not self._ended
 
-    def _revive(self) -> None:
-        """Put retries whose time has come at the head of their lanes, as many as the budget allows."""
-        for journey in self._retries.due(self._clock.now()):
-            self._put_first(journey)
-
     def _send(self) -> None:
         """Admit every call that may go now; what can never go ends here."""
+        for journey in self._retries.due(self._clock.now()):  # as many as their budget allows
+            self._put_first(journey)
         while len(self._in_flight) + len(self._admitted) < self._room:
             now = self._clock.now()
             if now >= self._deadline or len(self._ended) >= GROUP:
@@ -241,7 +233,7 @@ class Batch:
         ahead = LOOK_AHEAD if self._road.limits.several else 1
         if self._intake.is_exhausted or self._intake.has_none_now or self._lanes.waiting >= ahead:
             return False
-        return self._order is None or self._order.has_room(len(self._open) + len(self._ended), self._ceiling)
+        return self._out.has_room(len(self._open) + len(self._ended), self._ceiling)
 
     def _take_up(self) -> None:
         taken = self._intake.take()
@@ -249,52 +241,51 @@ class Batch:
             self._stopped_by = self._intake.failure or self._stopped_by
             return
         with self._road.baton:
-            self._prepare(Journey(self._road, *taken))
-
-    def _prepare(self, journey: Journey) -> None:
-        self._open[journey] = None
-        self._intake.taken = None
-        try:
-            journey.prepare()
-            found = journey.find(self._kept)
-        except LLMAPIClientError as error:
-            self._end(journey, error)
-        else:
-            if found is not None:
-                self._end(journey, replay=found)
+            journey = Journey(self._road, *taken)
+            self._open[journey] = None
+            self._intake.taken = None
+            try:
+                journey.prepare()
+                found = journey.find(self._kept)
+            except LLMAPIClientError as error:
+                self._end(journey, error)
             else:
-                self._lanes.of(journey).add(journey)
+                if found is not None:
+                    self._end(journey, replay=found)
+                else:
+                    self._lanes.of(journey).add(journey)
 
     def _hand_out(self) -> Iterator[Result]:
         """Make final what was decided: first it is kept, then calls go under way, then results go to the caller."""
         self._keep()
         with self._road.baton:
-            for journey in self._admitted:
+            while self._admitted:
+                journey = self._admitted[0]
                 self._in_flight.add(journey)
+                del self._admitted[0]
                 end = journey.set_out(self._landed)
                 if end is None:
                     self._workers.submit(journey, journey.go, self._inbox)
                 elif end is not UNDER_WAY:
-                    self._inbox.put((journey, end))
-            self._admitted.clear()
-            while self._ended:
-                _, result = self._ended.popleft()
-                self._out.extend([result] if self._order is None else self._order.put(result))
+                    self._inbox.put(journey)
+            results = [result for _, result in self._ended]
+            self._out += results
+            self._ended.clear()
+            for result in results:
                 self._progress.ended(result)
-        if self._out:
+        if self._out.has_some:
             # The caller may take any time with them, in which others of the client shall not wait for this batch.
             self._lanes.leave()
-        while self._out:
-            yield self._out.popleft()
+        yield from self._out
         self._intake.has_none_now = False
 
     def _landed(self, journey: Journey, end: Callable[[], Any], news: News) -> None:
         """There is news of a call that takes no thread. Who tells it shall not wait for what is done about it."""
         call = journey.go if news is News.MAY_GO else partial(journey.arrive, end)
         if news is News.MAY_GO and self._stopping:
-            journey.cancel()
-            self._inbox.put((journey, None))
-        elif news is News.MADE or not self._workers.try_submit(journey, call, self._inbox):
+            journey.turn_back()
+            self._inbox.put(journey)
+        elif news is News.MADE or not self._workers.try_submit(journey, call, self._inbox, was_sent=news is News.CAME):
             reply(journey, call, self._inbox)
 
     def _keep(self) -> None:
@@ -304,7 +295,7 @@ class Batch:
         try:
             write_down(self._kept, self._admitted, self._ended)
         except CheckpointError as error:
-            self._stopped_by = error
+            self._stopped_by = self._stopped_by_checkpoint = error
             for journey in self._admitted:
                 journey.cancel()
             self._admitted.clear()
@@ -337,32 +328,38 @@ class Batch:
         """What stands in the way of the next request, for people."""
         if self._stopping:
             return "calls under way"
-        held_up = any(lane.queue and lane.not_before > now for lane in self._lanes)
-        if held_up and len(self._in_flight) < self._room:
+        if self._lanes.are_held_up(now) and len(self._in_flight) < self._room:
             return "rate limit"
         return "retry" if self._retries and not self._in_flight else ""
 
-    def _deal_with_what_has_come(self) -> None:
-        """Deal with the calls that have ended before the batch did: they are paid for."""
-        for message in drained(self._inbox):
-            if isinstance(message, tuple) and not isinstance(message[1], BaseException):
-                self._deal_with(message)
+    def _look_who_has_landed(self) -> None:
+        """Deal with the calls that have ended, which are paid for; an interrupt may have swallowed the word of it."""
+        for journey in list(self._in_flight):
+            if not isinstance(journey.outcome, BaseException):
+                self._land(journey)
 
     def _deal_with(self, message: Any) -> None:
         self._intake.has_none_now = False
         if isinstance(message, Lane):
             message.not_before = -inf
-        if isinstance(message, BaseException):
+        elif isinstance(message, Journey):
+            self._land(message)
+        elif isinstance(message, BaseException):
             raise message
-        if not isinstance(message, tuple):
+
+    def _land(self, journey: Journey) -> None:
+        """Deal with a call that has ended: once, however often it is told."""
+        outcome = journey.outcome
+        if outcome is UNDER_WAY or journey not in self._in_flight:
             return
-        journey, verdict = message
-        if isinstance(verdict, BaseException):
-            self._end(journey, ended_by(verdict))
-            self._in_flight.discard(journey)
-            raise verdict
-        self._after(journey, verdict)
+        if journey in self._open:
+            if isinstance(outcome, BaseException):
+                self._end(journey, ended_by(outcome))
+            else:
+                self._after(journey, outcome)
         self._in_flight.discard(journey)
+        if isinstance(outcome, BaseException):
+            raise outcome
 
     def _after(self, journey: Journey, verdict: Verdict | None) -> None:
         """What follows from the end of a call: the journey's end, or another try."""
@@ -395,5 +392,7 @@ class Batch:
         lane.not_before = -inf
 
     def _end(self, journey: Journey, error: LLMAPIClientError | None = None, *, replay: Result | None = None) -> None:
-        self._ended.append((journey, journey.end(error) if replay is None else journey.replay(replay)))
+        result = journey.end(error) if replay is None else journey.replay(replay)
+        # CPython looks for signals after calls and jumps back, so that none comes between these two.
+        self._ended += [(journey, result)]
         self._open.pop(journey, None)

@@ -10,8 +10,7 @@ from llm_api_client.admit.budget import Hold
 from llm_api_client.admit.limiter import Decision, Go, Limiter, NotBefore, Place, Reservation
 from llm_api_client.admit.rates import Charge
 from llm_api_client.call.answer import cost_of, limits_of, usage_of
-from llm_api_client.call.failure import forget_frames, read_failure, scrub
-from llm_api_client.call.judge import Where, judge_answer, judge_failure
+from llm_api_client.call.judge import Where, judge_answer, judge_raised
 from llm_api_client.errors import ConfigurationError, LLMAPIClientError, RequestCancelledError, RequestTooLargeError
 from llm_api_client.record.identity import identity_of
 from llm_api_client.record.table import excerpt_of
@@ -33,9 +32,9 @@ class Journey:
     """One request under way. Its methods are called by one thread at a time."""
 
     __slots__ = (
-        "_asking_since", "_began", "_carried", "_charge", "_has_ended", "_hold", "_identity", "_landed", "_perform",
-        "_prepared", "_refusals", "_reservation", "_sent", "_waited", "_worst", "attempts", "claimed", "cost", "index",
-        "key", "last", "limiter", "request", "road", "turn", "was_lost",
+        "_asking_since", "_began", "_carried", "_charge", "_end", "_hold", "_identity", "_is_recorded", "_landed",
+        "_perform", "_prepared", "_refusals", "_reservation", "_sent", "_waited", "_worst", "attempts", "claimed",
+        "cost", "index", "key", "last", "limiter", "outcome", "request", "road", "turn", "was_lost",
     )  # fmt: skip
 
     def __init__(self, road: Road, index: int, request: Any) -> None:
@@ -60,7 +59,10 @@ class Journey:
         self._refusals = 0
         self._waited = 0.0
         self._asking_since: float | None = None
-        self._has_ended = False
+        self._end: Result | None = None
+        self._is_recorded = False
+        # What came of the call, as `go` returns it, until which it is `UNDER_WAY`.
+        self.outcome: Any = UNDER_WAY
         # Of the call under way: what performs it, if that was decided; what is sent; when it began; who is told.
         self._perform: Callable[[], Any] | None = None
         self._sent: Mapping[str, Any]
@@ -149,7 +151,7 @@ class Journey:
         now = self.road.clock.now()
         if self._asking_since is None:
             self._asking_since = now
-            self._charge = self._expected_charge()
+            self._charge = self.road.answers.charge_of(self._prepared, self.limiter)
         decision = self.limiter.ask(place, self._charge)
         match decision:
             case Go(reservation):
@@ -161,6 +163,7 @@ class Journey:
                 self._waited += now - self._asking_since
                 self._asking_since = None
                 self._reservation = reservation
+                self.outcome = UNDER_WAY
                 return decision
             case NotBefore():
                 return self._patient(decision, now)
@@ -175,10 +178,15 @@ class Journey:
         """Begin the call without a thread, if that takes no waiting; None says that it is to `go` in one.
 
         `UNDER_WAY` says that `landed` is told of its end, in another thread, maybe before this returns. Anything else
-        is the end itself, as from `go`.
+        is its outcome.
         """
         self._landed = landed
-        return None if self._carried.is_asked else self._guarded(self._set_out)
+        if self._carried.is_asked:
+            return None
+        end = self._guarded(self._set_out)
+        if end is not None and end is not UNDER_WAY:
+            self.outcome = end
+        return end
 
     def go(self) -> Any:
         """Make the call, judge and settle it, in whatever thread. What must stop the batch is returned, not raised.
@@ -186,15 +194,20 @@ class Journey:
         None says that it must ask again: the limit was paused since the request was admitted, so that it was not sent,
         or its key was refused, and there is another. `UNDER_WAY` says that `landed` will be told of its end.
         """
-        return self._guarded(self._go)
+        return self._land(self._go)
 
     def arrive(self, end: Callable[[], Any]) -> Any:
         """The call has ended: judge and settle it; else as `go`."""
-        return self._guarded(lambda: self._travel(end))
+        return self._land(lambda: self._travel(end))
+
+    def turn_back(self) -> None:
+        """The call will not go: it would have to ask again."""
+        self.cancel()
+        self.outcome = None
 
     def _set_out(self) -> Any:
         params = self._carried.params_to_send()
-        if self._reservation is None or self.limiter.is_paused or not self._may_start():
+        if self._reservation is None or self.limiter.is_paused or not self.road.may_start(self.index):
             return None
         self._perform = self._begin(params, self._reservation)
         return UNDER_WAY if self._perform is None else None
@@ -203,10 +216,10 @@ class Journey:
         perform, self._perform = self._perform, None
         params = self._sent if perform is not None else self._carried.params_to_send()
         # Asking for a key, or waiting for a thread, may have taken any time.
-        if self._has_ended or self._reservation is None or self.limiter.is_paused:
+        if self._end is not None or self._reservation is None or self.limiter.is_paused:
             self.cancel()
             return None
-        if not self._may_start():
+        if not self.road.may_start(self.index):
             self.cancel()
             return Verdict(Kind.PERMANENT, RequestCancelledError("It was cancelled before it was sent."))
         if perform is None:
@@ -222,13 +235,18 @@ class Journey:
         except Exception as raised:  # noqa: BLE001  it is the call's end as if it had been sent
             return partial(_raise, raised)
 
-    def _may_start(self) -> bool:
-        return self.road.may_start(self.index)
-
     def _lands(self, end: Callable[[], Any], news: News) -> None:
         if news is News.MAY_GO:
             self._perform = end
         self._landed(self, end, news)
+
+    def _land(self, step: Callable[[], Any]) -> Any:
+        try:
+            outcome = self._guarded(step)
+        except BaseException as stop:  # noqa: BLE001  the api_call asks the program to end; the batch's thread obeys
+            outcome = stop
+        self.outcome = outcome
+        return outcome
 
     def _guarded(self, step: Callable[[], Any]) -> Any:
         try:
@@ -242,8 +260,6 @@ class Journey:
             error = LLMAPIClientError(f"llm_api_client itself failed on this request: {bug!r}. Please report it.")
             error.__cause__ = bug
             return Verdict(Kind.PERMANENT, error)
-        except BaseException as stop:  # noqa: BLE001  the api_call asks the program to end; the batch's thread obeys
-            return stop
 
     def cancel(self) -> None:
         """Give an admission back that will not be used."""
@@ -252,17 +268,23 @@ class Journey:
         self._pay(0.0)
 
     def end(self, error: LLMAPIClientError | None = None) -> Result:
-        """The journey is over: with the last answer, or with `error`."""
-        self._has_ended = True
-        if error is not None:
-            error.index = self.index
-        result = self._result(error)
-        if self.road.cache is not None and error is None and self._identity is not None:
-            self.road.cache.put(self._identity, result)
-        sent = self.last is not None or getattr(error, "in_flight", False)
-        self.road.tracker.record_end(succeeded=error is None, sent=sent)
-        self.road.record(result)
-        return result
+        """The journey is over: with the last answer, or with `error`. Said again, it ends as it did the first time."""
+        if self._end is None:
+            if error is not None:
+                error.index = self.index
+            self._end = self._result(error)
+        if not self._is_recorded:
+            self._record(self._end)
+        return self._end
+
+    def _record(self, end: Result) -> None:
+        road = self.road
+        if road.cache is not None and end.error is None and self._identity is not None:
+            road.cache.put(self._identity, end)
+        road.record(end)
+        self._is_recorded = True
+        sent = self.last is not None or getattr(end.error, "in_flight", False)
+        road.tracker.record_end(succeeded=end.error is None, sent=sent)
 
     def replay(self, found: Result) -> Result:
         """The journey is over before it began: with the answer that a checkpoint or the cache has."""
@@ -303,17 +325,6 @@ class Journey:
         if hold is not None:
             hold.settle(cost)
 
-    def _expected_charge(self) -> Charge:
-        prepared = self._prepared
-        if not self.limiter.counts_tokens:
-            return Charge()
-        answer = self.road.answers.expect(prepared.model, prepared.max_answer_tokens)
-        room = self.limiter.room_for_answer(prepared.prompt_tokens)
-        if prepared.max_answer_tokens is None and room is not None:
-            # Only a guess: it must not make a request too large that would fit without it.
-            answer = min(answer, max(0, room))
-        return Charge(prepared.prompt_tokens, answer)
-
     def _patient(self, decision: NotBefore, now: float) -> NotBefore:
         max_delay = self.road.max_delay
         if max_delay is None or self._asking_since is None:
@@ -332,7 +343,9 @@ class Journey:
         try:
             response = perform()
         except Exception as raised:  # noqa: BLE001  whatever it is, it has a meaning, and the judge says which
-            verdict = self._judged(raised, where, secrets_in(params))
+            verdict = judge_raised(raised, where, secrets_in(params), road.clock.wall())
+            if road.has_spoken():
+                verdict = replace(verdict, kind=Kind.PERMANENT)
         else:
             if response is UNDER_WAY:
                 return UNDER_WAY
@@ -359,17 +372,6 @@ class Journey:
         again = self._carried.goes_again(params, verdict.kind)
         self.attempts -= again
         return None if again else verdict
-
-    def _judged(self, raised: Exception, where: Where, secrets: set[str]) -> Verdict:
-        failure = read_failure(raised, self.road.clock.wall())
-        verdict = judge_failure(failure, where, secrets)
-        scrub(raised, secrets)
-        if failure.status or failure.network or failure.timed_out:
-            # The frames say nothing that the error does not, and would keep the request alive with it.
-            forget_frames(raised)
-        if verdict.error is not None:
-            verdict.error.__cause__ = raised
-        return replace(verdict, kind=Kind.PERMANENT) if self.road.has_spoken() else verdict
 
     def _settle(self, attempt: Attempt, reservation: Reservation) -> None:
         road, verdict = self.road, attempt.verdict

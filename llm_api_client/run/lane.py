@@ -57,7 +57,14 @@ class Lanes:
 
     def ready(self, now: float) -> Lane | None:
         """A lane whose first journey may ask now."""
-        return next((lane for lane in self if lane.queue and lane.not_before <= now), None)
+        for lane in self._lanes.values():
+            if lane.queue and lane.not_before <= now:
+                return lane
+        return None
+
+    def are_held_up(self, now: float) -> bool:
+        """Whether a journey may not ask yet."""
+        return any(lane.queue and lane.not_before > now for lane in self)
 
     def leave(self) -> None:
         """Give every place in line up: what is not asking holds up others of the client."""

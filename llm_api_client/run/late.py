@@ -38,11 +38,11 @@ class LateCalls:
     def _receive(self, kept: Keeps, inbox: SimpleQueue[Any], in_flight: set[Journey]) -> None:
         try:
             while in_flight:
-                message = inbox.get()
-                if not isinstance(message, tuple):
+                journey = inbox.get()
+                if journey not in in_flight:
                     continue
-                journey, verdict = message
                 in_flight.discard(journey)
+                verdict = journey.outcome
                 if journey.key is not None and isinstance(verdict, Verdict) and verdict.kind is Kind.ANSWERED:
                     kept.write([], [(journey.key, journey.late_result())])
         except CheckpointError:

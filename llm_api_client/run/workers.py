@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from llm_api_client.records import UNDER_WAY
 
@@ -26,10 +26,16 @@ def drained(inbox: SimpleQueue[Any]) -> Iterator[Any]:
 
 
 def reply(key: K, call: Callable[[], Any], inbox: SimpleQueue[Any]) -> None:
-    """Run `call`, and put `key` and what it returns into `inbox`; what returns `UNDER_WAY` somebody else replies to."""
-    outcome = call()
-    if outcome is not UNDER_WAY:
-        inbox.put((key, outcome))
+    """Run `call`, and then put `key` into `inbox`; what returns `UNDER_WAY` somebody else replies to."""
+    if call() is not UNDER_WAY:
+        inbox.put(key)
+
+
+class _Task(NamedTuple, Generic[K]):
+    key: K
+    call: Callable[[], Any]
+    inbox: SimpleQueue[Any]
+    was_sent: bool
 
 
 class Workers(Generic[K]):
@@ -41,7 +47,7 @@ class Workers(Generic[K]):
 
     def __init__(self, ceiling: int, name: str) -> None:
         self._name = name
-        self._calls: SimpleQueue[tuple[K, Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Task[K] | None] = SimpleQueue()
         # The lock guards the numbers: threads at most and now, those of them that are idle, and calls not yet begun.
         self._lock = Lock()
         self._ceiling = ceiling
@@ -50,8 +56,10 @@ class Workers(Generic[K]):
         self._waiting = 0
         self._closed = False
 
-    def submit(self, key: K, call: Callable[[], Any], inbox: SimpleQueue[Any]) -> None:
-        """Have a thread `reply`: run `call`, which must not raise, and put `key` and what it returns into `inbox`.
+    def submit(self, key: K, call: Callable[[], Any], inbox: SimpleQueue[Any], *, was_sent: bool = False) -> None:
+        """Have a thread `reply`: run `call`, which must not raise, and then put `key` into `inbox`.
+
+        One that `was_sent` is not taken back: its answer has come.
 
         Raises:
             RuntimeError: The system has not one thread to give. Where it gives some, those do all the work.
@@ -70,31 +78,34 @@ class Workers(Generic[K]):
                     if not self._threads:
                         self._waiting -= 1
                         raise
-        self._calls.put((key, call, inbox))
+        self._calls.put(_Task(key, call, inbox, was_sent))
 
-    def try_submit(self, key: K, call: Callable[[], Any], inbox: SimpleQueue[Any]) -> bool:
+    def try_submit(self, key: K, call: Callable[[], Any], inbox: SimpleQueue[Any], *, was_sent: bool = False) -> bool:
         """As `submit`, also after `close`; returns whether there is a thread for it."""
         try:
             if self._closed:
                 Thread(target=reply, args=(key, call, inbox), name=self._name, daemon=True).start()
             else:
-                self.submit(key, call, inbox)
+                self.submit(key, call, inbox, was_sent=was_sent)
         except RuntimeError:
             return False
         return True
 
     def withdraw(self) -> list[K]:
-        """Take back the calls that were not begun; returns their keys."""
-        keys: list[K] = []
-        while True:
+        """Take back the calls that were not sent; returns their keys."""
+        unsent: list[K] = []
+        for _ in range(self._calls.qsize()):
             try:
                 task = self._calls.get_nowait()
             except Empty:
-                return keys
-            if task is not None:
-                with self._lock:
-                    self._waiting -= 1
-                keys.append(task[0])
+                break
+            if task is None or task.was_sent:
+                self._calls.put(task)
+                continue
+            with self._lock:
+                self._waiting -= 1
+            unsent.append(task.key)
+        return unsent
 
     def close(self) -> None:
         """Let idle threads end now, and busy ones after their call."""
@@ -117,13 +128,12 @@ class Workers(Generic[K]):
                 return
             if task is None:
                 return
-            key, call, inbox = task
             with self._lock:
                 self._idle -= 1
                 self._waiting -= 1
-            outcome = call()
+            outcome = task.call()
             # First idle, then the reply: whoever reads the reply finds this thread free.
             with self._lock:
                 self._idle += 1
             if outcome is not UNDER_WAY:
-                inbox.put((key, outcome))
+                task.inbox.put(task.key)
