@@ -183,7 +183,10 @@ class Journey:
         self._landed = landed
         if self._carried.is_asked:
             return None
-        end = self._guarded(self._set_out)
+        try:
+            end = self._set_out()
+        except Exception as raised:  # noqa: BLE001  it is its outcome; but what is to stop the program stops it here
+            end = self._failed(raised)
         if end is not None and end is not UNDER_WAY:
             self.outcome = end
         return end
@@ -199,11 +202,6 @@ class Journey:
     def arrive(self, end: Callable[[], Any]) -> Any:
         """The call has ended: judge and settle it; else as `go`."""
         return self._land(lambda: self._travel(end))
-
-    def turn_back(self) -> None:
-        """The call will not go: it would have to ask again."""
-        self.cancel()
-        self.outcome = None
 
     def _set_out(self) -> Any:
         params = self._carried.params_to_send()
@@ -242,24 +240,24 @@ class Journey:
 
     def _land(self, step: Callable[[], Any]) -> Any:
         try:
-            outcome = self._guarded(step)
+            outcome = step()
+        except Exception as raised:  # noqa: BLE001  likewise
+            outcome = self._failed(raised)
         except BaseException as stop:  # noqa: BLE001  the api_call asks the program to end; the batch's thread obeys
             outcome = stop
         self.outcome = outcome
         return outcome
 
-    def _guarded(self, step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        except ConfigurationError as no_key:  # of the callable that was asked for it
+    def _failed(self, raised: Exception) -> Verdict:
+        """What it comes to that a key could not be had; or that this library failed, which loses no other answer."""
+        if isinstance(raised, ConfigurationError):
             self.cancel()
-            return Verdict(Kind.PERMANENT, no_key.with_traceback(None))
-        except Exception as bug:  # a bug here must not lose the other answers  # noqa: BLE001
-            self._pay(None)
-            self.was_lost = True
-            error = LLMAPIClientError(f"llm_api_client itself failed on this request: {bug!r}. Please report it.")
-            error.__cause__ = bug
-            return Verdict(Kind.PERMANENT, error)
+            return Verdict(Kind.PERMANENT, raised.with_traceback(None))
+        self._pay(None)
+        self.was_lost = True
+        error = LLMAPIClientError(f"llm_api_client itself failed on this request: {raised!r}. Please report it.")
+        error.__cause__ = raised
+        return Verdict(Kind.PERMANENT, error)
 
     def cancel(self) -> None:
         """Give an admission back that will not be used."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llm_api_client.records import UNDER_WAY
 
@@ -31,13 +31,6 @@ def reply(key: K, call: Callable[[], Any], inbox: SimpleQueue[Any]) -> None:
         inbox.put(key)
 
 
-class _Task(NamedTuple, Generic[K]):
-    key: K
-    call: Callable[[], Any]
-    inbox: SimpleQueue[Any]
-    was_sent: bool
-
-
 class Workers(Generic[K]):
     """At most `ceiling` threads, made when a call waits for one.
 
@@ -47,7 +40,7 @@ class Workers(Generic[K]):
 
     def __init__(self, ceiling: int, name: str) -> None:
         self._name = name
-        self._calls: SimpleQueue[_Task[K] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[K, Callable[[], Any], SimpleQueue[Any], bool] | None] = SimpleQueue()
         # The lock guards the numbers: threads at most and now, those of them that are idle, and calls not yet begun.
         self._lock = Lock()
         self._ceiling = ceiling
@@ -78,7 +71,7 @@ class Workers(Generic[K]):
                     if not self._threads:
                         self._waiting -= 1
                         raise
-        self._calls.put(_Task(key, call, inbox, was_sent))
+        self._calls.put((key, call, inbox, was_sent))
 
     def try_submit(self, key: K, call: Callable[[], Any], inbox: SimpleQueue[Any], *, was_sent: bool = False) -> bool:
         """As `submit`, also after `close`; returns whether there is a thread for it."""
@@ -99,12 +92,12 @@ class Workers(Generic[K]):
                 task = self._calls.get_nowait()
             except Empty:
                 break
-            if task is None or task.was_sent:
+            if task is None or task[-1]:  # the end, or was sent
                 self._calls.put(task)
                 continue
             with self._lock:
                 self._waiting -= 1
-            unsent.append(task.key)
+            unsent.append(task[0])
         return unsent
 
     def close(self) -> None:
@@ -131,9 +124,10 @@ class Workers(Generic[K]):
             with self._lock:
                 self._idle -= 1
                 self._waiting -= 1
-            outcome = task.call()
+            key, call, inbox, _ = task
+            outcome = call()
             # First idle, then the reply: whoever reads the reply finds this thread free.
             with self._lock:
                 self._idle += 1
             if outcome is not UNDER_WAY:
-                task.inbox.put(task.key)
+                inbox.put(key)
