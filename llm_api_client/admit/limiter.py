@@ -105,9 +105,12 @@ class Reservation:
         """The call has ended, having used `usage`; None where that is unknown, so that all that was reserved stays."""
         self._limiter._settle(self, usage)
 
-    def cancel(self) -> None:
-        """The call will not be sent: give everything back. A call that was sent keeps its charge."""
-        self._limiter._cancel(self)
+    def cancel(self) -> bool:
+        """The call will not be sent: give everything back. A call that was sent keeps its charge.
+
+        Returns whether anything was given back.
+        """
+        return self._limiter._cancel(self)
 
     def refused(self, until: float) -> None:
         """The provider answered 429: nothing goes before `until`, and then more slowly."""
@@ -329,16 +332,17 @@ class Limiter:
         if woken:
             woken.wake()
 
-    def _cancel(self, reservation: Reservation) -> None:
+    def _cancel(self, reservation: Reservation) -> bool:
         with self._lock:
             if reservation._state is not _State.HELD:
-                return
+                return False
             reservation._state = _State.ENDED
             for gauge in self._gauges:
                 self._give_back(gauge, gauge.axis.amount(reservation._charge), reservation._factor)
             woken = self._next_to_wake()
         if woken:
             woken.wake()
+        return True
 
     def _refused(self, reservation: Reservation, until: float) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ Nothing slow is imported until a command begins its work, so that help is quick.
 """
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -96,6 +97,8 @@ def console() -> NoReturn:
     except BrokenPipeError:
         # Nobody reads any more; the interpreter's own flush at exit must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # The interpreter looks for garbage once more while it ends: among what LiteLLM has imported, for a second.
+    gc.freeze()
     sys.exit(status)
 
 

@@ -184,8 +184,8 @@ class Batch:
     def _stop_sending(self) -> None:
         self._stopping = True
         for journey in chain(self._admitted, self._workers.withdraw()):
-            journey.cancel()
-            self._in_flight.discard(journey)
+            if journey.cancel():  # or an interrupt came when the first of them had just left
+                self._in_flight.discard(journey)
         self._admitted.clear()
         self._lanes.leave()
 
@@ -262,8 +262,8 @@ class Batch:
             while self._admitted:
                 journey = self._admitted[0]
                 self._in_flight.add(journey)
-                del self._admitted[0]
                 end = journey.set_out(self._landed)
+                del self._admitted[0]
                 if end is None:
                     self._workers.submit(journey, journey.go, self._inbox)
                 elif end is not UNDER_WAY:
@@ -335,7 +335,8 @@ class Batch:
 
     def _look_who_has_landed(self) -> None:
         """Deal with the calls that have ended, which are paid for; an interrupt may have swallowed the word of it."""
-        for journey in list(self._in_flight):
+        # First the one that was just ending: its result may be the history's last, and is no second one then.
+        for journey in sorted(self._in_flight, key=lambda journey: journey.ended_as is None):
             if not isinstance(journey.outcome, BaseException):
                 self._land(journey)
 

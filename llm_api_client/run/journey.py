@@ -32,9 +32,9 @@ class Journey:
     """One request under way. Its methods are called by one thread at a time."""
 
     __slots__ = (
-        "_asking_since", "_began", "_carried", "_charge", "_end", "_hold", "_identity", "_is_recorded", "_landed",
+        "_asking_since", "_began", "_carried", "_charge", "_hold", "_identity", "_is_recorded", "_landed",
         "_perform", "_prepared", "_refusals", "_reservation", "_sent", "_waited", "_worst", "attempts", "claimed",
-        "cost", "index", "key", "last", "limiter", "outcome", "request", "road", "turn", "was_lost",
+        "cost", "ended_as", "index", "key", "last", "limiter", "outcome", "request", "road", "turn", "was_lost",
     )  # fmt: skip
 
     def __init__(self, road: Road, index: int, request: Any) -> None:
@@ -59,7 +59,7 @@ class Journey:
         self._refusals = 0
         self._waited = 0.0
         self._asking_since: float | None = None
-        self._end: Result | None = None
+        self.ended_as: Result | None = None
         self._is_recorded = False
         # What came of the call, as `go` returns it, until which it is `UNDER_WAY`.
         self.outcome: Any = UNDER_WAY
@@ -214,7 +214,7 @@ class Journey:
         perform, self._perform = self._perform, None
         params = self._sent if perform is not None else self._carried.params_to_send()
         # Asking for a key, or waiting for a thread, may have taken any time.
-        if self._end is not None or self._reservation is None or self.limiter.is_paused:
+        if self.ended_as is not None or self._reservation is None or self.limiter.is_paused:
             self.cancel()
             return None
         if not self.road.may_start(self.index):
@@ -259,21 +259,22 @@ class Journey:
         error.__cause__ = raised
         return Verdict(Kind.PERMANENT, error)
 
-    def cancel(self) -> None:
-        """Give an admission back that will not be used."""
-        if self._reservation is not None:
-            self._reservation.cancel()
-        self._pay(0.0)
+    def cancel(self) -> bool:
+        """Give an admission back that will not be used; returns whether there was one, and no call was sent by it."""
+        is_unused = self._reservation is not None and self._reservation.cancel()
+        if is_unused:
+            self._pay(0.0)
+        return is_unused
 
     def end(self, error: LLMAPIClientError | None = None) -> Result:
         """The journey is over: with the last answer, or with `error`. Said again, it ends as it did the first time."""
-        if self._end is None:
+        if self.ended_as is None:
             if error is not None:
                 error.index = self.index
-            self._end = self._result(error)
+            self.ended_as = self._result(error)
         if not self._is_recorded:
-            self._record(self._end)
-        return self._end
+            self._record(self.ended_as)
+        return self.ended_as
 
     def _record(self, end: Result) -> None:
         road = self.road

@@ -1,4 +1,5 @@
 import argparse
+import gc
 import inspect
 import os
 import re
@@ -125,6 +126,7 @@ def test_the_environment_is_set_only_where_no_network_is_needed(monkeypatch):
     name = "LITELLM_LOCAL_MODEL_COST_MAP"
     monkeypatch.delenv(name)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
     assert main(["demo", "--help"]) == 0
     for command_name, expected in (
         ("run", None),
@@ -138,6 +140,16 @@ def test_the_environment_is_set_only_where_no_network_is_needed(monkeypatch):
         with pytest.raises(SystemExit):
             console()
         assert os.environ.get(name) == expected
+
+
+def test_the_program_s_end_does_not_look_for_garbage():
+    """What LiteLLM has imported would take the interpreter a second to look through, for nothing."""
+    code = (
+        "import atexit, gc, sys; from llm_api_client.cli import console; sys.argv = ['llm-api-client', '--help']; "
+        "atexit.register(lambda: print(gc.get_freeze_count() > len(gc.get_objects()), file=sys.stderr)); console()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "True\n"
 
 
 def test_help_imports_nothing_slow():
