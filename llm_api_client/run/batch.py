@@ -284,7 +284,6 @@ class Batch:
         call = journey.go if news is News.MAY_GO else partial(journey.arrive, end)
         if news is News.MAY_GO and self._stopping:
             journey.cancel()
-            journey.outcome = None
             self._inbox.put(journey)
         elif news is News.MADE or not self._workers.try_submit(journey, call, self._inbox, was_sent=news is News.CAME):
             reply(journey, call, self._inbox)

@@ -264,6 +264,7 @@ class Journey:
         is_unused = self._reservation is not None and self._reservation.cancel()
         if is_unused:
             self._pay(0.0)
+            self.outcome = None
         return is_unused
 
     def end(self, error: LLMAPIClientError | None = None) -> Result:

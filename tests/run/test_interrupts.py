@@ -107,7 +107,7 @@ def test_every_answer_is_in_the_history_wherever_an_interrupt_comes():
 
 def test_every_answer_is_in_the_checkpoint_wherever_an_interrupt_comes(tmp_path):
     """The checkpoint has every answer that was given."""
-    for place in every(127):
+    for place in every(211):
         calls, path = ScriptedCalls([echo] * 4), tmp_path / f"{place}.db"
         with APIClient(6_000, None, 2, api_call=calls, checkpoint=path) as client:
             came = interrupted(place, lambda client=client: client.make_requests(questions(4), sanitize=False))
