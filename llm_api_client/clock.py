@@ -7,6 +7,11 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 
+LONGEST_WAIT = 1.0
+"""Seconds that a thread waits at a time. A signal that comes just before a wait does not end it, and so Ctrl-C is seen
+only after it."""
+
+
 class Clock(Protocol):
     """All that this library knows of time."""
 
@@ -23,7 +28,7 @@ class Clock(Protocol):
         when nothing that runs could still come first.
 
         Raises:
-            queue.Empty: `timeout` passed first.
+            queue.Empty: `timeout` passed first, or so much that it is worth asking again.
         """
 
 
@@ -39,7 +44,5 @@ class SystemClock:
         return time.time()
 
     def wait(self, inbox: SimpleQueue[T], timeout: float | None, *, running: int = 0) -> T:  # noqa: ARG002  for replaced clocks
-        """Take the next item of `inbox`, or raise `queue.Empty` after `timeout` seconds."""
-        # A lock's longest wait is about 292 years on 64-bit POSIX and 49 days elsewhere; a day is plenty, and the
-        # waiter asks again.
-        return inbox.get(timeout=None if timeout is None else min(max(timeout, 0.0), 86_400.0))
+        """Take the next item of `inbox`, or raise `queue.Empty` after `timeout` seconds, or a second."""
+        return inbox.get(timeout=LONGEST_WAIT if timeout is None else min(max(timeout, 0.0), LONGEST_WAIT))
