@@ -28,7 +28,7 @@ class Clock(Protocol):
         when nothing that runs could still come first.
 
         Raises:
-            queue.Empty: `timeout` passed first, or so much that it is worth asking again.
+            queue.Empty: `timeout` passed first, or as much of it as is waited for at a time.
         """
 
 
@@ -44,5 +44,5 @@ class SystemClock:
         return time.time()
 
     def wait(self, inbox: SimpleQueue[T], timeout: float | None, *, running: int = 0) -> T:  # noqa: ARG002  for replaced clocks
-        """Take the next item of `inbox`, or raise `queue.Empty` after `timeout` seconds, or a second."""
+        """Take the next item of `inbox`, or raise `queue.Empty` after `timeout` seconds or `LONGEST_WAIT`."""
         return inbox.get(timeout=LONGEST_WAIT if timeout is None else min(max(timeout, 0.0), LONGEST_WAIT))

@@ -1,4 +1,4 @@
-"""What the end of a call means. Facts in, verdict out; beside that, an exception only loses what nobody shall see."""
+"""What the end of a call means. Pure: facts in, verdict out."""
 
 # ruff: noqa: PLR2004  HTTP statuses speak for themselves
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from llm_api_client.call.failure import Failure, forget_frames, read_failure, scrub
+from llm_api_client.call.failure import Failure
 from llm_api_client.errors import (
     APICallException,
     AuthenticationError,
@@ -47,26 +47,6 @@ class Where:
     def __str__(self) -> str:
         provider = self.provider or "the provider"
         return f"{provider} at {self.base_url}" if self.base_url else provider
-
-
-def judge_raised(raised: Exception, where: Where, secrets: Collection[str], now: float) -> Verdict:
-    """What an exception means; it becomes the cause of the verdict's error, without the secrets.
-
-    Args:
-        raised: What came of the call.
-        where: Who was asked.
-        secrets: What is shown nowhere.
-        now: Seconds since the epoch, from which a date in the answer's headers is counted.
-    """
-    failure = read_failure(raised, now)
-    verdict = judge_failure(failure, where, secrets)
-    scrub(raised, secrets)
-    if failure.status or failure.network or failure.timed_out:
-        # The frames say nothing that the error does not, and would keep the request alive with it.
-        forget_frames(raised)
-    if verdict.error is not None:
-        verdict.error.__cause__ = raised
-    return verdict
 
 
 def judge_failure(failure: Failure, where: Where, secrets: Collection[str] = ()) -> Verdict:

@@ -25,7 +25,7 @@ class History(Sequence[dict[str, Any]]):
         self._results: deque[Result] = deque(maxlen=limit)
 
     def append(self, result: Result) -> None:
-        """Keep a result, once; with a limit reached, the oldest goes."""
+        """Keep a result, once if an interrupt has it given twice; with a limit reached, the oldest goes."""
         with self._lock:
             if not self._results or self._results[-1] is not result:
                 self._results.append(result)

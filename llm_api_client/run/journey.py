@@ -10,7 +10,8 @@ from llm_api_client.admit.budget import Hold
 from llm_api_client.admit.limiter import Decision, Go, Limiter, NotBefore, Place, Reservation
 from llm_api_client.admit.rates import Charge
 from llm_api_client.call.answer import cost_of, limits_of, usage_of
-from llm_api_client.call.judge import Where, judge_answer, judge_raised
+from llm_api_client.call.judge import Where, judge_answer
+from llm_api_client.call.raised import judge_raised
 from llm_api_client.errors import ConfigurationError, LLMAPIClientError, RequestCancelledError, RequestTooLargeError
 from llm_api_client.record.identity import identity_of
 from llm_api_client.record.table import excerpt_of
@@ -272,7 +273,7 @@ class Journey:
         if self.ended_as is None:
             if error is not None:
                 error.index = self.index
-            self.ended_as = self._result(error)
+            self.ended_as = self.result(error)
         if not self._is_recorded:
             self._record(self.ended_as)
         return self.ended_as
@@ -288,20 +289,18 @@ class Journey:
 
     def replay(self, found: Result) -> Result:
         """The journey is over before it began: with the answer that a checkpoint or the cache has."""
-        result = replace(found, index=self.index, request=masked(self.request))
+        result = self.ended_as = replace(found, index=self.index, request=masked(self.request))
+        self.road.record(result)
+        self._is_recorded = True
         if found.cached:
             self.road.tracker.record_cache_hit(found.cost)
         else:
             self.road.tracker.record_replay(found.cost)
         self.road.tracker.record_end(succeeded=True, sent=False)
-        self.road.record(result)
         return result
 
-    def late_result(self) -> Result:
-        """What a call came to whose end was given up, for the checkpoint only."""
-        return self._result(None)
-
-    def _result(self, error: LLMAPIClientError | None) -> Result:
+    def result(self, error: LLMAPIClientError | None = None) -> Result:
+        """What it has come to by now: the last answer, or `error`."""
         last = self.last
         answered = last is not None and error is None
         model = self.request.get("model") if isinstance(self.request, Mapping) else None

@@ -44,7 +44,7 @@ class LateCalls:
                 in_flight.discard(journey)
                 verdict = journey.outcome
                 if journey.key is not None and isinstance(verdict, Verdict) and verdict.kind is Kind.ANSWERED:
-                    kept.write([], [(journey.key, journey.late_result())])
+                    kept.write([], [(journey.key, journey.result())])
         except CheckpointError:
             return  # The claim stays, which says that the call may have been paid for.
         finally:

@@ -24,7 +24,7 @@ class Outbox(Protocol):
         """Whether it is the turn of any."""
 
     def has_room(self, others: int, workers: int) -> bool:
-        """Whether the result of one more request may have to wait, beside `others` that have not come yet."""
+        """Whether one more request may be taken up, beside `others` that have not ended yet."""
 
     def __iadd__(self, results: Sequence[Result]) -> Self:
         """Take results."""
@@ -40,10 +40,12 @@ class AsTheyEnd:
         self._held: deque[Result] = deque()
 
     @property
-    def has_some(self) -> bool:  # noqa: D102  as `Outbox` has it
+    def has_some(self) -> bool:
+        """Whether there are any."""
         return bool(self._held)
 
-    def has_room(self, others: int, workers: int) -> bool:  # noqa: D102, ARG002  none of its results ever waits
+    def has_room(self, others: int, workers: int) -> bool:  # noqa: ARG002  for those that keep an order
+        """Always: none of its results waits for another."""
         return True
 
     def __iadd__(self, results: Sequence[Result]) -> Self:
@@ -66,10 +68,12 @@ class InOrder:
         """Index of the first result that is missing."""
 
     @property
-    def has_some(self) -> bool:  # noqa: D102  likewise
+    def has_some(self) -> bool:
+        """Whether the next in order is there."""
         return self.next in self._held
 
-    def has_room(self, others: int, workers: int) -> bool:  # noqa: D102
+    def has_room(self, others: int, workers: int) -> bool:
+        """Whether fewer than `AHEAD` would wait; with many workers, more."""
         return len(self._held) + others < max(AHEAD, AHEAD_OF_EACH_WORKER * workers)
 
     def __iadd__(self, results: Sequence[Result]) -> Self:

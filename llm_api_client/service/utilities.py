@@ -12,9 +12,9 @@ from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from llm_api_client.call.failure import forget_frames, read_failure, scrub
 from llm_api_client.call.http_door import HTTPCallError, HTTPDoor
-from llm_api_client.call.judge import Where, judge_failure
+from llm_api_client.call.judge import Where
+from llm_api_client.call.raised import judge_raised
 from llm_api_client.call.retry import RetryPolicy
 from llm_api_client.clock import Clock, SystemClock
 from llm_api_client.errors import NetworkError, RateLimitError, ServerError
@@ -82,9 +82,7 @@ def send(door: HTTPDoor, params: Mapping[str, Any], clock: Clock) -> Any:
         secrets = secrets_in(params)
         address = urlsplit(str(params["url"]))
         where = Where(endpoint_from_url(address.geturl()) or address.path, None, f"{address.scheme}://{address.netloc}")
-        error = judge_failure(read_failure(raised, clock.wall()), where, secrets).error
-        scrub(raised, secrets)
-        forget_frames(raised)
+        error = judge_raised(raised, where, secrets, clock.wall()).error
         if error is None:  # pragma: no cover  a failure has one
             raise
         raise error from raised

@@ -1,4 +1,5 @@
 import io
+import json
 import signal
 from itertools import islice
 
@@ -6,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_api_client.cli import perform
 from llm_api_client.cli.outputs import Lines, OrderedLines, OutputError
 from llm_api_client.cli.perform import Performance
 from llm_api_client.cli.summary import Remarks
 from llm_api_client.errors import BatchInterruptedError
-from llm_api_client.record.batch_file import Entry, Fault
+from llm_api_client.record.batch_file import Entry, Fault, result_line
 from llm_api_client.records import Result
 from llm_api_client.testing import ScriptedAnswer
 
@@ -129,6 +131,36 @@ def test_ctrl_c_while_a_line_is_written_brings_what_was_under_way_too():
     with pytest.raises(KeyboardInterrupt):
         performance.run(Client(), InterruptedLines(file), retries=0)
     assert file.getvalue().count(b"\n") == 2
+
+
+@pytest.mark.parametrize("kind", [Lines, OrderedLines])
+def test_a_result_that_was_taken_when_ctrl_c_came_is_written_once(kind, monkeypatch):
+    """It is out of the stream, so that nobody else has it any more."""
+    entries = [Entry(line, str(line), {}) for line in (1, 2)]
+    stopped = []
+
+    class Client:
+        def iter_requests(self, requests, **_options):
+            list(requests)
+            try:
+                yield Result(0, {}, response=ScriptedAnswer(), attempts=1)
+            except KeyboardInterrupt:
+                stopped.append(True)
+                yield Result(1, {}, response=ScriptedAnswer(), attempts=1)
+                raise
+
+    def interrupted(*args):
+        if not stopped:
+            signal.raise_signal(signal.SIGINT)
+        return result_line(*args)
+
+    monkeypatch.setattr(perform, "result_line", interrupted)
+    file = Recorder()
+    performance = Performance(entries, Remarks("run", "in.jsonl"))
+    with pytest.raises(KeyboardInterrupt):
+        performance.run(Client(), kind(file), retries=0)
+    assert [line["custom_id"] for line in map(json.loads, file.getvalue().splitlines())] == ["1", "2"]
+    assert performance.tally.answered == 2
 
 
 def test_lines_without_order_are_written_as_they_come():

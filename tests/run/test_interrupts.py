@@ -117,6 +117,21 @@ def test_every_answer_is_in_the_checkpoint_wherever_an_interrupt_comes(tmp_path)
             break
 
 
+def test_a_kept_answer_is_not_also_given_up_wherever_an_interrupt_comes(tmp_path):
+    """What a checkpoint has ends once, with its answer, if it was taken up at all."""
+    calls, path = ScriptedCalls([echo] * 4), tmp_path / "kept.db"
+    with APIClient(6_000, None, 2, api_call=calls, checkpoint=path) as client:
+        client.make_requests(questions(4), sanitize=False)
+        for place in every(13):
+            client.history.clear()
+            came = interrupted(place, lambda: client.make_requests(questions(4), sanitize=False))
+            ends = ends_of(client)
+            assert len({question for question, _ in ends}) == len(ends)
+            if not came:
+                break
+        assert answers_of(calls) == {answer for _, answer in ends}
+
+
 @pytest.mark.parametrize("ordered", [False, True])
 def test_every_answer_comes_out_of_a_stream_wherever_an_interrupt_comes(ordered):
     """Who goes on taking results gets every answer, and none twice."""

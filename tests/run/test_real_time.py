@@ -8,10 +8,11 @@ import textwrap
 import threading
 import time
 import tracemalloc
+from queue import Empty, SimpleQueue
 
 import pytest
 
-from llm_api_client import APIClient, RetryPolicy
+from llm_api_client import APIClient, RetryPolicy, clock
 from llm_api_client.testing import ScriptedAnswer, ScriptedCalls, ScriptedError
 
 from .conftest import contents, echo, questions
@@ -78,6 +79,17 @@ def test_ctrl_c_keeps_what_was_answered_and_leaves():
         assert lines[-1] == "kept 2 20"
         assert process.returncode == 0
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_no_wait_is_long(timeout, monkeypatch):
+    """A signal that comes just before a wait is seen when it ends: none lasts longer than that may take."""
+    assert clock.LONGEST_WAIT <= 1
+    monkeypatch.setattr(clock, "LONGEST_WAIT", 0.01)
+    began = time.monotonic()
+    with pytest.raises(Empty):
+        clock.SystemClock().wait(SimpleQueue(), timeout)
+    assert time.monotonic() - began < 5
 
 
 def test_one_client_serves_several_threads():
